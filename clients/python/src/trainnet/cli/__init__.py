@@ -1,0 +1,1 @@
+"""The `trainnet` command."""

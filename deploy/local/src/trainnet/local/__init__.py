@@ -1,0 +1,1 @@
+"""The embedded stack: all of TrainNet as supervised processes on one machine."""

@@ -1,0 +1,1 @@
+"""The aggregator: checks updates and merges them into the next global model."""
