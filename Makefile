@@ -1,0 +1,57 @@
+# Everything a developer types. Each target sets up what it needs first: Python 3.11+ and make are enough.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.set-up
+# The reference whose contract `make check` must not break.
+AGAINST ?= main
+
+PACKAGES   := clients/python services/runtime services/coordinator services/worker services/aggregator deploy/local
+PYPROJECTS := $(PACKAGES:%=%/pyproject.toml)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test soak check format proto clean
+
+help: ## show this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+
+setup: $(STAMP) ## make .venv with everything in it, pinned (again only when a pin or a package's needs change)
+
+# torch goes first and alone: where the machine offers a CPU build, pip then settles on it before anything else asks for torch.
+$(STAMP): constraints.txt tools/requirements.txt $(PYPROJECTS)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "TrainNet needs Python 3.11 or newer, this is " + sys.version.split()[0] + ": make PYTHON=python3.12 ...")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "setting up $(VENV): a few minutes the first time"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt setuptools torch
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-build-isolation \
+		--requirement tools/requirements.txt $(foreach package,$(PACKAGES),--editable $(package)$(if $(filter clients/python,$(package)),[cli]))
+	@touch $@
+
+demo: setup ## train a model on four workers of this machine, beside a one-machine baseline
+	@$(BIN)/trainnet demo $(DEMO_ARGS)
+
+test: setup ## all tests but the long ones; PYTEST_ARGS goes to pytest
+	@$(BIN)/pytest -m "not soak" $(PYTEST_ARGS)
+
+soak: setup ## the long tests
+	@$(BIN)/pytest -m soak $(PYTEST_ARGS)
+
+check: setup ## style, types, layers, contract
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	PYTHONPATH=tools $(BIN)/lint-imports
+	$(BIN)/python tools/contract.py check --against $(AGAINST)
+
+format: setup ## let the tools mend what they can
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+proto: setup ## format the contract and generate its Python
+	$(BIN)/python tools/contract.py generate
+
+clean: ## remove all that was generated beside the sources
+	rm -rf $(VENV) .proto-deps .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find clients deploy services tests tools -name __pycache__ -prune -exec rm -rf {} +
+	find clients deploy services -name '*.egg-info' -prune -exec rm -rf {} +

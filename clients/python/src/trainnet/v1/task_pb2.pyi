@@ -1,0 +1,193 @@
+from google.protobuf import struct_pb2 as _struct_pb2
+from trainnet.v1 import artifact_pb2 as _artifact_pb2
+from trainnet.v1 import dataset_pb2 as _dataset_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class TaskKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    TASK_KIND_UNSPECIFIED: _ClassVar[TaskKind]
+    TASK_KIND_INSPECT: _ClassVar[TaskKind]
+    TASK_KIND_PREPARE: _ClassVar[TaskKind]
+    TASK_KIND_INITIALIZE: _ClassVar[TaskKind]
+    TASK_KIND_TRAIN: _ClassVar[TaskKind]
+    TASK_KIND_EVALUATE: _ClassVar[TaskKind]
+    TASK_KIND_CHECK: _ClassVar[TaskKind]
+    TASK_KIND_SUM: _ClassVar[TaskKind]
+    TASK_KIND_MERGE: _ClassVar[TaskKind]
+
+class TaskState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    TASK_STATE_UNSPECIFIED: _ClassVar[TaskState]
+    TASK_STATE_READY: _ClassVar[TaskState]
+    TASK_STATE_ASSIGNED: _ClassVar[TaskState]
+    TASK_STATE_LEASED: _ClassVar[TaskState]
+    TASK_STATE_CHECKING: _ClassVar[TaskState]
+    TASK_STATE_DONE: _ClassVar[TaskState]
+    TASK_STATE_QUARANTINED: _ClassVar[TaskState]
+    TASK_STATE_CANCELLED: _ClassVar[TaskState]
+
+class TaskPhase(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    TASK_PHASE_UNSPECIFIED: _ClassVar[TaskPhase]
+    TASK_PHASE_DOWNLOADING: _ClassVar[TaskPhase]
+    TASK_PHASE_LOADING: _ClassVar[TaskPhase]
+    TASK_PHASE_RUNNING: _ClassVar[TaskPhase]
+    TASK_PHASE_ENCODING: _ClassVar[TaskPhase]
+    TASK_PHASE_UPLOADING: _ClassVar[TaskPhase]
+TASK_KIND_UNSPECIFIED: TaskKind
+TASK_KIND_INSPECT: TaskKind
+TASK_KIND_PREPARE: TaskKind
+TASK_KIND_INITIALIZE: TaskKind
+TASK_KIND_TRAIN: TaskKind
+TASK_KIND_EVALUATE: TaskKind
+TASK_KIND_CHECK: TaskKind
+TASK_KIND_SUM: TaskKind
+TASK_KIND_MERGE: TaskKind
+TASK_STATE_UNSPECIFIED: TaskState
+TASK_STATE_READY: TaskState
+TASK_STATE_ASSIGNED: TaskState
+TASK_STATE_LEASED: TaskState
+TASK_STATE_CHECKING: TaskState
+TASK_STATE_DONE: TaskState
+TASK_STATE_QUARANTINED: TaskState
+TASK_STATE_CANCELLED: TaskState
+TASK_PHASE_UNSPECIFIED: TaskPhase
+TASK_PHASE_DOWNLOADING: TaskPhase
+TASK_PHASE_LOADING: TaskPhase
+TASK_PHASE_RUNNING: TaskPhase
+TASK_PHASE_ENCODING: TaskPhase
+TASK_PHASE_UPLOADING: TaskPhase
+
+class ModelSpec(_message.Message):
+    __slots__ = ("architecture", "hyperparameters", "schema")
+    ARCHITECTURE_FIELD_NUMBER: _ClassVar[int]
+    HYPERPARAMETERS_FIELD_NUMBER: _ClassVar[int]
+    SCHEMA_FIELD_NUMBER: _ClassVar[int]
+    architecture: str
+    hyperparameters: _struct_pb2.Struct
+    schema: _dataset_pb2.DataSchema
+    def __init__(self, architecture: _Optional[str] = ..., hyperparameters: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., schema: _Optional[_Union[_dataset_pb2.DataSchema, _Mapping]] = ...) -> None: ...
+
+class InspectSpec(_message.Message):
+    __slots__ = ("source", "format", "label_column")
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    FORMAT_FIELD_NUMBER: _ClassVar[int]
+    LABEL_COLUMN_FIELD_NUMBER: _ClassVar[int]
+    source: _artifact_pb2.Artifact
+    format: _dataset_pb2.DatasetFormat
+    label_column: str
+    def __init__(self, source: _Optional[_Union[_artifact_pb2.Artifact, _Mapping]] = ..., format: _Optional[_Union[_dataset_pb2.DatasetFormat, str]] = ..., label_column: _Optional[str] = ...) -> None: ...
+
+class PrepareSpec(_message.Message):
+    __slots__ = ("source", "format", "schema", "plan")
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    FORMAT_FIELD_NUMBER: _ClassVar[int]
+    SCHEMA_FIELD_NUMBER: _ClassVar[int]
+    PLAN_FIELD_NUMBER: _ClassVar[int]
+    source: _artifact_pb2.Artifact
+    format: _dataset_pb2.DatasetFormat
+    schema: _dataset_pb2.DataSchema
+    plan: _dataset_pb2.ShardPlan
+    def __init__(self, source: _Optional[_Union[_artifact_pb2.Artifact, _Mapping]] = ..., format: _Optional[_Union[_dataset_pb2.DatasetFormat, str]] = ..., schema: _Optional[_Union[_dataset_pb2.DataSchema, _Mapping]] = ..., plan: _Optional[_Union[_dataset_pb2.ShardPlan, _Mapping]] = ...) -> None: ...
+
+class InitializeSpec(_message.Message):
+    __slots__ = ("model", "seed")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    model: ModelSpec
+    seed: int
+    def __init__(self, model: _Optional[_Union[ModelSpec, _Mapping]] = ..., seed: _Optional[int] = ...) -> None: ...
+
+class TrainSpec(_message.Message):
+    __slots__ = ("model", "base", "shard", "epochs", "seed", "round", "shard_index")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    BASE_FIELD_NUMBER: _ClassVar[int]
+    SHARD_FIELD_NUMBER: _ClassVar[int]
+    EPOCHS_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    SHARD_INDEX_FIELD_NUMBER: _ClassVar[int]
+    model: ModelSpec
+    base: _artifact_pb2.Artifact
+    shard: _artifact_pb2.Artifact
+    epochs: int
+    seed: int
+    round: int
+    shard_index: int
+    def __init__(self, model: _Optional[_Union[ModelSpec, _Mapping]] = ..., base: _Optional[_Union[_artifact_pb2.Artifact, _Mapping]] = ..., shard: _Optional[_Union[_artifact_pb2.Artifact, _Mapping]] = ..., epochs: _Optional[int] = ..., seed: _Optional[int] = ..., round: _Optional[int] = ..., shard_index: _Optional[int] = ...) -> None: ...
+
+class EvaluateSpec(_message.Message):
+    __slots__ = ("model", "weights", "holdout", "round")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    WEIGHTS_FIELD_NUMBER: _ClassVar[int]
+    HOLDOUT_FIELD_NUMBER: _ClassVar[int]
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    model: ModelSpec
+    weights: _artifact_pb2.Artifact
+    holdout: _artifact_pb2.Artifact
+    round: int
+    def __init__(self, model: _Optional[_Union[ModelSpec, _Mapping]] = ..., weights: _Optional[_Union[_artifact_pb2.Artifact, _Mapping]] = ..., holdout: _Optional[_Union[_artifact_pb2.Artifact, _Mapping]] = ..., round: _Optional[int] = ...) -> None: ...
+
+class TaskSpec(_message.Message):
+    __slots__ = ("job", "inspect", "prepare", "initialize", "train", "evaluate")
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    INSPECT_FIELD_NUMBER: _ClassVar[int]
+    PREPARE_FIELD_NUMBER: _ClassVar[int]
+    INITIALIZE_FIELD_NUMBER: _ClassVar[int]
+    TRAIN_FIELD_NUMBER: _ClassVar[int]
+    EVALUATE_FIELD_NUMBER: _ClassVar[int]
+    job: str
+    inspect: InspectSpec
+    prepare: PrepareSpec
+    initialize: InitializeSpec
+    train: TrainSpec
+    evaluate: EvaluateSpec
+    def __init__(self, job: _Optional[str] = ..., inspect: _Optional[_Union[InspectSpec, _Mapping]] = ..., prepare: _Optional[_Union[PrepareSpec, _Mapping]] = ..., initialize: _Optional[_Union[InitializeSpec, _Mapping]] = ..., train: _Optional[_Union[TrainSpec, _Mapping]] = ..., evaluate: _Optional[_Union[EvaluateSpec, _Mapping]] = ...) -> None: ...
+
+class InspectResult(_message.Message):
+    __slots__ = ("schema",)
+    SCHEMA_FIELD_NUMBER: _ClassVar[int]
+    schema: _dataset_pb2.DataSchema
+    def __init__(self, schema: _Optional[_Union[_dataset_pb2.DataSchema, _Mapping]] = ...) -> None: ...
+
+class PrepareResult(_message.Message):
+    __slots__ = ("shard_rows", "holdout_rows")
+    SHARD_ROWS_FIELD_NUMBER: _ClassVar[int]
+    HOLDOUT_ROWS_FIELD_NUMBER: _ClassVar[int]
+    shard_rows: _containers.RepeatedScalarFieldContainer[int]
+    holdout_rows: int
+    def __init__(self, shard_rows: _Optional[_Iterable[int]] = ..., holdout_rows: _Optional[int] = ...) -> None: ...
+
+class TaskOutput(_message.Message):
+    __slots__ = ("output", "digest")
+    OUTPUT_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    output: str
+    digest: str
+    def __init__(self, output: _Optional[str] = ..., digest: _Optional[str] = ...) -> None: ...
+
+class TaskResult(_message.Message):
+    __slots__ = ("outputs", "inspect", "prepare", "metrics")
+    class MetricsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+    OUTPUTS_FIELD_NUMBER: _ClassVar[int]
+    INSPECT_FIELD_NUMBER: _ClassVar[int]
+    PREPARE_FIELD_NUMBER: _ClassVar[int]
+    METRICS_FIELD_NUMBER: _ClassVar[int]
+    outputs: _containers.RepeatedCompositeFieldContainer[TaskOutput]
+    inspect: InspectResult
+    prepare: PrepareResult
+    metrics: _containers.ScalarMap[str, float]
+    def __init__(self, outputs: _Optional[_Iterable[_Union[TaskOutput, _Mapping]]] = ..., inspect: _Optional[_Union[InspectResult, _Mapping]] = ..., prepare: _Optional[_Union[PrepareResult, _Mapping]] = ..., metrics: _Optional[_Mapping[str, float]] = ...) -> None: ...
