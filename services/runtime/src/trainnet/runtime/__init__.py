@@ -1,0 +1,1 @@
+"""What every TrainNet service shares. Import the modules: settings, log, errors, server, store, …"""
