@@ -92,8 +92,6 @@ class Weed(Server):
     def __init__(self, base: Path) -> None:
         parts = ("master", "volume", "filer", "s3", "admin")
         names = [f"{part}.port{kind}" for part in parts for kind in ("", ".grpc")]
-            f"{part}.port{kind}" for part in ("master", "volume", "filer", "s3", "admin") for kind in ("", ".grpc")
-        ]
         ports = dict(zip(names, free_ports(len(names)), strict=True))
         self.endpoint = f"127.0.0.1:{ports['s3.port']}"
         self.credentials = Credentials("admin", secrets.token_urlsafe(24))

@@ -43,7 +43,7 @@ def retrying(operation: Callable[[int], T], *, patience: float, what: str) -> T:
         try:
             result = operation(attempt)
         except StoreUnavailable as error:
-            delay = min(_MAX_DELAY, _FIRST_DELAY * 2**attempt) * random.uniform(0.5, 1.0)  # noqa: S311
+            delay = min(_MAX_DELAY, _FIRST_DELAY * 2**attempt) * random.uniform(0.5, 1.0)
             if time.monotonic() + delay > deadline:
                 raise
             if attempt == 0:

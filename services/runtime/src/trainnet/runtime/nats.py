@@ -35,7 +35,7 @@ def _backoff(servers: list[Server], _info: dict[str, Any]) -> tuple[Server | Non
     server = min(servers, key=lambda item: item.reconnects)
     # A fresh disconnection counts as no attempt, so the first try comes almost at once.
     delay = min(MAX_DELAY, FIRST_DELAY * 2 ** min(server.reconnects, 8))
-    return server, delay * random.uniform(0.5, 1.0)  # noqa: S311
+    return server, delay * random.uniform(0.5, 1.0)
 
 
 class _Reporter:

@@ -77,7 +77,7 @@ class ObjectInfo:
 
 @dataclass(frozen=True)
 class Part:
-    """One part of a multipart upload; `sha256` is the 32 bytes the store has checked, or None."""
+    """One part of a multipart upload; `sha256` is its 32 bytes, or None where the store does not say."""
 
     number: int
     size: int
@@ -221,7 +221,11 @@ class ObjectStore:
         return Part(part_number, size, answer.headers.get("etag", ""), sha256)
 
     def list_parts(self, key: str, upload_id: str) -> Sequence[Part]:
-        """The parts the store has, by number. Raises UploadNotFound."""
+        """The parts the store has, by number. Raises UploadNotFound.
+
+        Not every store tells their SHA-256 (SeaweedFS does not), but completing needs it: fill it in from what was
+        signed for each part; the store compares.
+        """
         parts: list[Part] = []
         marker = "0"
         while True:
@@ -246,8 +250,12 @@ class ObjectStore:
     def complete_multipart(self, key: str, upload_id: str, parts: Sequence[Part]) -> None:
         """Makes the object from these parts, create-only: ObjectExists if there is one. Raises UploadNotFound.
 
+        Every part needs its `sha256`; StoreRefused if the store holds other bytes than these say.
+
         When a lost answer makes us ask twice, finding exactly our own parts under the key is success.
         """
+        if not parts or any(part.sha256 is None for part in parts):
+            raise ValueError("completing needs the SHA-256 of each part")
         root = ElementTree.Element("CompleteMultipartUpload", xmlns="http://s3.amazonaws.com/doc/2006-03-01/")
         for part in sorted(parts, key=lambda part: part.number):
             item = ElementTree.SubElement(root, "Part")

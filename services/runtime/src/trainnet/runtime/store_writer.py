@@ -92,7 +92,7 @@ class MultipartWriter:
         if self._upload_id is None:
             self._upload_id = self._store.create_multipart(self._key)
             self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="part-upload")
-        assert self._executor is not None  # noqa: S101
+        assert self._executor is not None
         self._pending = self._executor.submit(
             self._upload, self._upload_id, len(self._parts) + 1, self._filling, self._used
         )
