@@ -1,0 +1,267 @@
+"""Jobs: create one, watch it, wait for it, take its model."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trainnet.client import _report
+from trainnet.client._datasets import TransferProgress
+from trainnet.client._errors import JobFailed, TrainNetError, VerifyUnavailable
+from trainnet.client._model import download_model
+from trainnet.client._models import JobState, Progress, Round, Schema, moment, plain, short
+from trainnet.client._names import resource
+from trainnet.client._rpc import Connection
+from trainnet.v1 import job_pb2
+
+if TYPE_CHECKING:
+    from trainnet.client.verify import Result
+
+_PAGE = 200
+
+
+@dataclass(frozen=True)
+class JobUpdate:
+    """One step of a watch: the job as it is now, and the newest progress of each task under way."""
+
+    job: Job
+    progress: tuple[Progress, ...]
+
+
+class Job:
+    """A job. Its properties say what the coordinator said last; `refresh` and `watch` ask again."""
+
+    def __init__(self, connection: Connection, message: job_pb2.Job) -> None:
+        self._connection = connection
+        self._message = message
+
+    def __repr__(self) -> str:
+        return f"<Job {self.name} {self.state}>"
+
+    @property
+    def name(self) -> str:
+        """Resource name, `jobs/{job}`."""
+        return self._message.name
+
+    @property
+    def id(self) -> str:
+        """The name without `jobs/`."""
+        return self._message.name.removeprefix("jobs/")
+
+    @property
+    def display_name(self) -> str:
+        """What its owner calls it, or nothing."""
+        return self._message.spec.display_name
+
+    @property
+    def state(self) -> JobState:
+        """Where it is in its life."""
+        return JobState(short(job_pb2.JobState, self._message.state, "JOB_STATE_"))
+
+    @property
+    def message(self) -> str:
+        """Why it waits or failed."""
+        return self._message.state_message
+
+    @property
+    def dataset(self) -> str:
+        """Name of its data set, or nothing."""
+        return self._message.spec.dataset
+
+    @property
+    def architecture(self) -> str:
+        """Architecture that it trains."""
+        return self._message.spec.architecture
+
+    @property
+    def hyperparameters(self) -> dict[str, Any]:
+        """Every hyperparameter, defaults filled in."""
+        return plain(self._message.spec.hyperparameters)
+
+    @property
+    def pool(self) -> str:
+        """`trusted` or `public`."""
+        found = short(job_pb2.Pool, self._message.spec.pool, "POOL_").lower()
+        return "trusted" if found == "unknown" else found
+
+    @property
+    def total_rounds(self) -> int:
+        """Rounds that it is to do."""
+        return self._message.spec.rounds
+
+    @property
+    def merged_rounds(self) -> int:
+        """Rounds merged so far."""
+        return self._message.merged_rounds
+
+    @property
+    def shards(self) -> int:
+        """Shards of each round."""
+        return self._message.spec.plan.shards
+
+    @property
+    def epochs(self) -> int:
+        """Passes over its shard that a worker makes in each round."""
+        return self._message.spec.epochs
+
+    @property
+    def seed(self) -> int:
+        """Seed of the initial weights, the batch order and dropout."""
+        return self._message.spec.seed
+
+    @property
+    def rounds(self) -> tuple[Round, ...]:
+        """Its rounds so far, by number. Empty in jobs that came from a list: refresh them."""
+        return tuple(Round.of(message) for message in self._message.rounds)
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Metrics of the newest evaluated round."""
+        return dict(self._message.metrics)
+
+    @property
+    def schema(self) -> Schema | None:
+        """What the data look like."""
+        return Schema.of(self._message.schema) if self._message.HasField("schema") else None
+
+    @property
+    def create_time(self) -> datetime | None:
+        """When it was created."""
+        return moment(self._message, "create_time")
+
+    @property
+    def start_time(self) -> datetime | None:
+        """When its first round opened."""
+        return moment(self._message, "start_time")
+
+    @property
+    def end_time(self) -> datetime | None:
+        """When it ended."""
+        return moment(self._message, "end_time")
+
+    def refresh(self) -> Job:
+        """Asks for the present state. Raises NotFound."""
+        request = job_pb2.GetJobRequest(name=self.name)
+        self._message = self._connection.call(self._connection.jobs.GetJob, request).job
+        return self
+
+    def watch(self) -> Iterator[JobUpdate]:
+        """Every change and the live progress, until the job ended; the first update is the present state.
+
+        Survives restarts of the coordinator: the stream is opened again, and the job is told whole then.
+        Raises NotFound, ConnectionFailed when the coordinator stays away.
+        """
+        newest: dict[tuple[int, int, int], job_pb2.TaskProgress] = {}
+        for message in self._connection.watch(self.name):
+            if message.HasField("job"):
+                self._message = message.job
+            for task in message.progress:
+                newest[task.kind, task.round, task.shard] = task
+            newest = {key: task for key, task in newest.items() if _report.under_way(task, self._message)}
+            tasks = sorted(newest.values(), key=lambda task: (task.round, task.kind, task.shard))
+            yield JobUpdate(self, tuple(Progress.of(task) for task in tasks))
+            if self.state.ended:
+                return
+
+    def wait(self, progress: bool | Callable[[JobUpdate], None] = False, *, timeout: float | None = None) -> Job:
+        """Returns once it SUCCEEDED. `progress=True` prints a line for each change; a function gets each update.
+
+        Raises JobFailed when it ended otherwise, TrainNetError after `timeout` seconds (looked at with each update).
+        """
+        show = _report.Lines() if progress is True else progress or None
+        end = None if timeout is None else time.monotonic() + timeout
+        for update in self.watch():
+            if show is not None:
+                show(update)
+            if end is not None and time.monotonic() >= end and not self.state.ended:
+                raise TrainNetError(f"{self.name} is still {self.state} after {timeout:g} s")
+        if self.state is not JobState.SUCCEEDED:
+            raise JobFailed(self.name, self.state, self.message)
+        return self
+
+    def cancel(self) -> Job:
+        """Cancels it. A job that had ended already stays as it ended: look at `state`. Raises NotFound."""
+        request = job_pb2.CancelJobRequest(name=self.name)
+        self._message = self._connection.call(self._connection.jobs.CancelJob, request).job
+        return self
+
+    def delete(self) -> None:
+        """Deletes it with its model for good. Raises NotFound, FailedPrecondition (NOT_ENDED)."""
+        self._connection.call(self._connection.jobs.DeleteJob, job_pb2.DeleteJobRequest(name=self.name))
+
+    def download(
+        self,
+        path: str | PathLike[str],
+        round: int | None = None,  # noqa: A002 - the field's name for it
+        *,
+        overwrite: bool = False,
+        progress: TransferProgress | None = None,
+    ) -> Path:
+        """Makes `path` the model's folder, whole or not at all, and answers it.
+
+        The model is that of `round`, of the last merged one where None. A folder that holds something already is
+        refused unless `overwrite`. A download that broke off is resumed by the next one.
+        Raises FailedPrecondition (NO_MODEL, COLLECTED), DownloadFailed, DownloadCorrupt, InvalidFile.
+        """
+        return download_model(
+            self._connection, self.name, Path(path), round or 0, overwrite=overwrite, progress=progress
+        )
+
+    def verify(
+        self,
+        round: int,  # noqa: A002 - the field's name for it
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Result:
+        """Recomputes a merged round's weights on this machine and compares their SHA-256. Needs numpy.
+
+        Raises VerifyUnavailable when the round is not merged or what it was made of is collected, NotFound.
+        """
+        from trainnet.client.verify import verify
+
+        request = job_pb2.GetRoundRequest(name=f"{self.name}/rounds/{round}")
+        message = self._connection.call(self._connection.jobs.GetRound, request).round
+        if message.state != job_pb2.ROUND_STATE_MERGED:
+            state = short(job_pb2.RoundState, message.state, "ROUND_STATE_")
+            raise VerifyUnavailable(f"{message.name} is {state}, not merged", hint="verify a merged round")
+        if not message.verifiable:
+            raise VerifyUnavailable(
+                f"{message.name} is not verifiable any more: its updates are collected",
+                hint="the newest rounds are kept; start the coordinator with a larger --keep-rounds to keep more",
+            )
+        return verify(message, progress)
+
+
+class Jobs:
+    """The jobs of a coordinator."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def get(self, name: str) -> Job:
+        """One by its name, with or without `jobs/`. Raises NotFound."""
+        request = job_pb2.GetJobRequest(name=resource("jobs", name))
+        return Job(self._connection, self._connection.call(self._connection.jobs.GetJob, request).job)
+
+    def list(self) -> Iterator[Job]:
+        """All of them without their rounds, newest first, a page at a time."""
+        token = ""
+        while True:
+            request = job_pb2.ListJobsRequest(page_size=_PAGE, page_token=token)
+            page = self._connection.call(self._connection.jobs.ListJobs, request)
+            yield from (Job(self._connection, message) for message in page.jobs)
+            token = page.next_page_token
+            if not token:
+                return
+
+    def create(self, spec: job_pb2.JobSpec, *, request_id: str) -> Job:
+        """Creates a job from the contract's message; the same `request_id` answers the same job.
+
+        Raises InvalidArgument, NotFound, FailedPrecondition (DATASET_NOT_READY), AlreadyExists.
+        """
+        request = job_pb2.CreateJobRequest(request_id=request_id, spec=spec)
+        return Job(self._connection, self._connection.call(self._connection.jobs.CreateJob, request).job)

@@ -1,0 +1,68 @@
+"""What a watch shows: which tasks are still under way, and a line for each change where there is no live display."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, TextIO
+
+from trainnet.client._models import Round, RoundState
+from trainnet.v1 import job_pb2, task_pb2
+
+if TYPE_CHECKING:
+    from trainnet.client._jobs import JobUpdate
+
+_OVER = frozenset({task_pb2.TASK_STATE_DONE, task_pb2.TASK_STATE_QUARANTINED, task_pb2.TASK_STATE_CANCELLED})
+_ENDED = frozenset({job_pb2.JOB_STATE_SUCCEEDED, job_pb2.JOB_STATE_FAILED, job_pb2.JOB_STATE_CANCELLED})
+_BEFORE_ROUNDS = frozenset({task_pb2.TASK_KIND_INSPECT, task_pb2.TASK_KIND_PREPARE, task_pb2.TASK_KIND_INITIALIZE})
+
+
+def under_way(task: job_pb2.TaskProgress, job: job_pb2.Job) -> bool:
+    """Whether a task's last progress still means something, now that the job is as it is."""
+    if task.state in _OVER or job.state in _ENDED:
+        return False
+    if task.kind in _BEFORE_ROUNDS:
+        return not job.rounds
+    here = next((found for found in job.rounds if found.number == task.round), None)
+    if here is None:
+        return True
+    if task.kind == task_pb2.TASK_KIND_EVALUATE:
+        return not here.metrics
+    if task.kind == task_pb2.TASK_KIND_MERGE:
+        return here.state == job_pb2.ROUND_STATE_MERGING
+    return here.state == job_pb2.ROUND_STATE_OPEN
+
+
+def describe(found: Round) -> str:
+    """One line for a round that ended: metrics, updates, time."""
+    metrics = ", ".join(f"{name} {value:.4g}" for name, value in sorted(found.metrics.items()))
+    seconds = f"{found.seconds:.2f} s" if found.seconds is not None else ""
+    updates = f"{len(found.manifest)} update" + ("" if len(found.manifest) == 1 else "s")
+    pieces = [str(found.state).lower(), updates, seconds, metrics]
+    if found.state is RoundState.FAILED:
+        pieces.append(found.decision)
+    return ", ".join(piece for piece in pieces if piece)
+
+
+class Lines:
+    """Prints a line when the job's state changes, a round is merged and a round is evaluated."""
+
+    def __init__(self, out: TextIO | None = None) -> None:
+        self._out = out if out is not None else sys.stderr
+        self._state = ""
+        self._told: dict[int, str] = {}
+
+    def __call__(self, update: JobUpdate) -> None:
+        """Shows what is new in the update."""
+        job = update.job
+        state = f"{job.name}: {job.state}" + (f", {job.message}" if job.message else "")
+        rounds = job.rounds
+        for found in rounds:
+            if found.state in (RoundState.OPEN, RoundState.MERGING):
+                continue
+            line = f"{job.name}: round {found.number} of {job.total_rounds} {describe(found)}"
+            if self._told.get(found.number) != line:
+                self._told[found.number] = line
+                print(line, file=self._out, flush=True)
+        if state != self._state:
+            self._state = state
+            print(state, file=self._out, flush=True)
