@@ -1,7 +1,7 @@
 """Puts the protos of others that the contract imports into .proto-deps/, where buf finds them as a second module.
 
 They are neither linted nor copied into the repository:
-- buf/validate/validate.proto comes from protovalidate's source archive, the last one that carries it (wheels do not).
+- buf/validate/validate.proto comes from a source archive of protovalidate (its wheels do not carry it).
 - google/rpc/*.proto come from the installed googleapis-common-protos.
 """
 
@@ -15,7 +15,7 @@ from pathlib import Path
 
 TARGET = Path(__file__).resolve().parent.parent / ".proto-deps"
 
-# Later archives no longer carry the proto; rules are wire-compatible within protovalidate's 1.x contract, which 2.x reads.
+# An archive that carries the proto; the installed 2.x reads the same rules.
 ARCHIVE = "protovalidate==1.2.0"
 ARCHIVED = "upstream/proto/buf/validate/validate.proto"
 

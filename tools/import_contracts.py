@@ -6,10 +6,10 @@ from grimp import ImportGraph
 from importlinter import Contract, ContractCheck, fields, output
 
 
-class StandardLibraryOnly(Contract):  # type: ignore[misc]
+class StandardLibraryOnly(Contract):
     """The package imports itself and the standard library, nothing else: decisions stay free of I/O and frameworks."""
 
-    package = fields.StringField()
+    package: str = fields.StringField()  # type: ignore[assignment]  # a descriptor
 
     def check(self, graph: ImportGraph, verbose: bool) -> ContractCheck:
         if self.package not in graph.modules:
