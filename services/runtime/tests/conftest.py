@@ -172,3 +172,21 @@ def prefix() -> str:
 def free_port() -> int:
     """A port on which nobody listens."""
     return free_ports(1)[0]
+
+
+@pytest.fixture
+def new_server() -> type[Server]:
+    """Makes a child process that a test may kill and start again."""
+    return Server
+
+
+@pytest.fixture
+def port_open() -> Callable[[int], bool]:
+    """Whether something listens on a port."""
+    return accepts
+
+
+@pytest.fixture
+def server_binary() -> str:
+    """The program of the NATS server."""
+    return binary("nats-server")

@@ -124,19 +124,28 @@ def _exactly(read: Callable[[int, int], bytes | bytearray | memoryview], offset:
     return data
 
 
-# Always matches from a quote, also an unclosed one, and never backtracks: linear on any input.
-_STRING = re.compile(rb'"(?:[^"\\]++|\\.?)*+"?', re.DOTALL)
+# A string, or what opens or separates values. From a quote, also an unclosed one, it always matches and never
+# backtracks: linear on any input.
+_TOKEN = re.compile(rb'"(?:[^"\\]++|\\.?)*+"?|[{\[,]', re.DOTALL)
+
+
+def _check_token_counts(raw: bytes, max_tensors: int) -> None:
+    """16 MB of "[],[],…" become hundreds of MB of Python objects, so this counts what would be built before it is."""
+    left = {
+        b"{": max_tensors + 2,
+        b"[": 2 * max_tensors,
+        b",": max_tensors * (MAX_DIMS + 4) + _MAX_METADATA,
+        b'"': max_tensors * 5 + 2 * _MAX_METADATA + 1,
+    }
+    for token in _TOKEN.finditer(raw):
+        kind = raw[token.start() : token.start() + 1]
+        left[kind] -= 1
+        if left[kind] < 0:
+            raise SafetensorsError("TOO_MANY_TENSORS", f"more than {max_tensors} tensors, or no tensor map at all")
 
 
 def _parse(raw: bytes, max_tensors: int) -> dict[str, Any]:
-    # 16 MB of "[[],[],…" become hundreds of MB of Python objects, so count what would be built before building it.
-    skeleton = _STRING.sub(b"", raw)
-    if (
-        skeleton.count(b"{") > max_tensors + 2
-        or skeleton.count(b"[") > 2 * max_tensors
-        or skeleton.count(b",") > max_tensors * (MAX_DIMS + 4) + _MAX_METADATA
-    ):
-        raise SafetensorsError("TOO_MANY_TENSORS", f"more than {max_tensors} tensors, or no tensor map at all")
+    _check_token_counts(raw, max_tensors)
     if not raw.startswith(b"{") or not raw.rstrip(b" ").endswith(b"}"):
         raise SafetensorsError("MALFORMED", "the header is not one JSON object padded with spaces")
     try:
