@@ -1,0 +1,83 @@
+"""The commands that the local stack brings to `trainnet` (entry points in the group trainnet.commands)."""
+
+import os
+import threading
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from trainnet.local.endpoints import Endpoints
+from trainnet.local.errors import LocalError
+from trainnet.local.signals import StopSignals
+from trainnet.local.stack import LocalStack
+
+Port = Annotated[int | None, typer.Option(min=1, max=65535, show_default="a free one, the same at the next start")]
+
+
+def default_data_dir() -> Path:
+    return Path(os.environ.get("TRAINNET_DATA") or "~/.local/share/trainnet").expanduser()
+
+
+def up(
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            file_okay=False,
+            help="Where everything is kept; can be used again.",
+            show_default="$TRAINNET_DATA or ~/.local/share/trainnet",
+        ),
+    ] = None,
+    workers: Annotated[int, typer.Option(min=0, max=256, help="Workers to run.")] = 4,
+    aggregators: Annotated[int, typer.Option(min=1, max=16, help="Aggregators to run.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, help="Compute threads of each worker.")] = 1,
+    keep_rounds: Annotated[int, typer.Option(min=1, help="Rounds whose weights and updates are kept.")] = 2,
+    grpc_port: Port = None,
+    nats_port: Port = None,
+    s3_port: Port = None,
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+) -> None:
+    """Run all of TrainNet on this machine until Ctrl-C."""
+    console = Console(stderr=True, highlight=False)
+    stack = LocalStack(
+        data or default_data_dir(),
+        workers=workers,
+        aggregators=aggregators,
+        grpc_port=grpc_port,
+        nats_port=nats_port,
+        s3_port=s3_port,
+        keep_rounds=keep_rounds,
+        threads=threads,
+        log_level=log_level,
+        say=lambda line: console.print(line, style="yellow", soft_wrap=True),
+    )
+    began = time.monotonic()
+    with StopSignals(stack):
+        try:
+            with console.status("starting"):
+                stack.start()
+            console.print(table(stack.endpoints, workers, aggregators, time.monotonic() - began))
+            threading.Event().wait()
+        except KeyboardInterrupt:
+            console.print("stopping; Ctrl-C again kills")
+        except LocalError as error:
+            console.print(str(error), style="red", markup=False, soft_wrap=True)
+            raise typer.Exit(1) from None
+        finally:
+            stack.stop()
+    console.print("stopped")
+
+
+def table(endpoints: Endpoints, workers: int, aggregators: int, seconds: float) -> Table:
+    rows = Table(title=f"TrainNet is ready after {seconds:.1f} s", title_justify="left", show_header=False, box=None)
+    rows.add_row("coordinator", endpoints.grpc, "gRPC")
+    rows.add_row("messages", endpoints.nats, "NATS")
+    rows.add_row("objects", endpoints.s3, "S3")
+    rows.add_row("running", f"{workers} workers, {aggregators} aggregator{'s' * (aggregators > 1)}", "")
+    rows.add_row("data", endpoints.data_dir, "logs/ and endpoints.json are there")
+    rows.caption = "Ctrl-C stops all of it. In another terminal: trainnet train FILE"
+    rows.caption_justify = "left"
+    return rows
