@@ -1,0 +1,20 @@
+"""`python -m trainnet.aggregator`."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+# Nothing here calls BLAS; its pool of threads would only cost memory. Read when numpy is imported.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+
+def main() -> int:
+    from trainnet.aggregator.app import main as serve
+    from trainnet.runtime import lifecycle
+
+    return lifecycle.run(serve, service="aggregator")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

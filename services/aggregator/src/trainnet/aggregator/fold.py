@@ -1,0 +1,128 @@
+"""The order of a merge: which bytes are read for a slice, and what is done with them.
+
+One plan serves every slice. Terms come group by group and in shard order within a group; a group's sum is finished
+before it joins the total; the base comes last.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Container, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from trainnet.aggregator import kernels, partials
+from trainnet.aggregator.errors import Unmergeable
+from trainnet.aggregator.kernels import Acc, Bytes, Scratch
+from trainnet.aggregator.layout import Slice
+from trainnet.aggregator.readahead import Read
+from trainnet.v1.merge_pb2 import Group, Term
+
+
+@dataclass(frozen=True, slots=True)
+class AddTerm:
+    """Add weight x delta to the sum of a group."""
+
+    key: str
+    data_begin: int
+    weight: float
+    first: bool
+    """Of its group."""
+    last: bool
+    """Of its group."""
+    opens: bool
+    """Its group is the first: it sums straight into the total."""
+
+
+@dataclass(frozen=True, slots=True)
+class AddPartial:
+    """Add a stored group sum to the total."""
+
+    key: str
+    opens: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AddBase:
+    """Divide by the weights, add the base, round."""
+
+    key: str
+    data_begin: int
+    total_weight: float
+
+
+Step = AddTerm | AddPartial | AddBase
+
+
+def total_weight(groups: Iterable[Iterable[Term]]) -> float:
+    """The sum of all weights in the order of the terms, in fp64. Raises Unmergeable."""
+    total = 0.0
+    for terms in groups:
+        for term in terms:
+            if not math.isfinite(term.weight) or term.weight < 0:
+                raise Unmergeable(f"shard {term.shard} has the weight {term.weight}")
+            total += term.weight
+    if not math.isfinite(total) or total <= 0:
+        raise Unmergeable(f"the weights sum to {total}")
+    return total
+
+
+def in_shard_order(terms: Iterable[Term]) -> list[Term]:
+    """Raises Unmergeable when a shard comes twice."""
+    ordered = sorted(terms, key=lambda term: term.shard)
+    if len({term.shard for term in ordered}) != len(ordered):
+        raise Unmergeable("a shard appears twice")
+    return ordered
+
+
+def sum_steps(terms: Sequence[Term], data_size: int, *, opens: bool = True) -> list[Step]:
+    """Sums one group. An update's tensors end where its file ends, which its check made sure of."""
+    last = len(terms) - 1
+    return [
+        AddTerm(term.update.key, term.update.size_bytes - data_size, term.weight, i == 0, i == last, opens)
+        for i, term in enumerate(terms)
+    ]
+
+
+def merge_steps(groups: Sequence[Group], stored: Container[int], base: AddBase, data_size: int) -> list[Step]:
+    """Combines groups in order; those in `stored` from their partial sums."""
+    steps: list[Step] = []
+    for group in groups:
+        if group.group in stored:
+            steps.append(AddPartial(group.partial_key, opens=not steps))
+        else:
+            steps += sum_steps(in_shard_order(group.terms), data_size, opens=not steps)
+    return [*steps, base]
+
+
+def reads(steps: Sequence[Step], slices: Iterable[Slice]) -> Iterator[Read]:
+    """What the steps need, slice by slice, in order."""
+    for where in slices:
+        for step in steps:
+            if isinstance(step, AddPartial):
+                yield Read(step.key, partials.HEADER_SIZE + 8 * where.first, 8 * where.count)
+            else:
+                yield Read(step.key, step.data_begin + where.begin, where.nbytes)
+
+
+class Folder:
+    """The sums of one slice at a time; one per thread, used again for every slice."""
+
+    def __init__(self, max_elements: int, *, grouped: bool) -> None:
+        self.total: Acc = np.zeros(max_elements)
+        self._group: Acc = np.zeros(max_elements if grouped else 0)
+        self._scratch = Scratch(max_elements)
+
+    def apply(self, step: Step, data: Bytes, where: Slice) -> None:
+        """Does one step; after AddBase, `data` holds the merged bytes."""
+        match step:
+            case AddTerm():
+                acc = self.total if step.opens else self._group
+                kernels.add_term(acc, data, where, step.weight, first=step.first, scratch=self._scratch)
+                if step.last and not step.opens:
+                    np.add(self.total[: where.count], acc[: where.count], out=self.total[: where.count])
+            case AddPartial():
+                kernels.add_partial(self.total, data, where, first=step.opens)
+            case AddBase():
+                kernels.finish(self.total, data, where, step.total_weight, self._scratch)

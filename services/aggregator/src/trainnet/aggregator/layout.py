@@ -1,0 +1,87 @@
+"""How a model is cut into slices: the unit of reading, folding and writing.
+
+A slice is a run of bytes of the data section that ends between elements. The cuts never influence the result, since
+the arithmetic is per element; they bound the memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from trainnet.runtime.tensors import DTYPES, TensorInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Elements of one dtype that follow each other; `begin` counts bytes, `first` elements, both within the slice."""
+
+    dtype: str
+    begin: int
+    first: int
+    count: int
+
+    @property
+    def end(self) -> int:
+        return self.begin + self.count * DTYPES[self.dtype][0]
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """Bytes [begin, end) of the data section; its first element is number `first` of the model."""
+
+    begin: int
+    end: int
+    first: int
+    count: int
+    pieces: tuple[Piece, ...]
+
+    @property
+    def nbytes(self) -> int:
+        return self.end - self.begin
+
+
+def element_count(tensors: Iterable[TensorInfo]) -> int:
+    """Elements of a model."""
+    return sum(tensor.count for tensor in tensors)
+
+
+def cut(tensors: Sequence[TensorInfo], max_bytes: int, max_elements: int) -> list[Slice]:
+    """Cuts a model, tensors in file order, into slices within both limits. Neighbours of one dtype become one piece."""
+    if max_bytes < 8 or max_elements < 1:
+        raise ValueError("a slice holds one element at least")
+    slices: list[Slice] = []
+    pieces: list[Piece] = []
+    position = element = 0
+    used = count = 0
+
+    def close() -> None:
+        nonlocal position, element, used, count
+        if count:
+            slices.append(Slice(position, position + used, element, count, tuple(pieces)))
+            position, element = position + used, element + count
+            used = count = 0
+            pieces.clear()
+
+    for dtype, length in _runs(tensors):
+        width, left = DTYPES[dtype][0], length
+        while left:
+            taken = min(left, (max_bytes - used) // width, max_elements - count)
+            if taken == 0:
+                close()
+                continue
+            pieces.append(Piece(dtype, used, count, taken))
+            used, count, left = used + taken * width, count + taken, left - taken
+    close()
+    return slices
+
+
+def _runs(tensors: Iterable[TensorInfo]) -> Iterable[tuple[str, int]]:
+    dtype, count = "", 0
+    for tensor in tensors:
+        if tensor.dtype != dtype and count:
+            yield dtype, count
+            count = 0
+        dtype, count = tensor.dtype, count + tensor.count
+    if count:
+        yield dtype, count

@@ -1,0 +1,72 @@
+"""A file written once, front to back, with the digests that a report needs."""
+
+from __future__ import annotations
+
+import hashlib
+
+from trainnet.aggregator.errors import AggregatorError
+from trainnet.runtime import digest
+from trainnet.runtime.store import MULTIPART_THRESHOLD, PART_SIZE, ObjectExists, ObjectStore
+from trainnet.v1.artifact_pb2 import Artifact
+
+_COMPARE_BYTES = 4 * 1024 * 1024
+
+
+class KeyTakenError(AggregatorError):
+    """Other bytes lie under the key already."""
+
+
+class Output:
+    """Streams into a new object. `finish` makes it, `abort` leaves nothing; one of them must be called.
+
+    A key that exists already with exactly these bytes is success: an earlier attempt got that far.
+    """
+
+    def __init__(self, store: ObjectStore, key: str) -> None:
+        self._store, self._key = store, key
+        self._writer = store.open_writer(key)
+        self._sha256 = hashlib.sha256()
+        self._size = 0
+
+    def write(self, data: bytes | memoryview) -> None:
+        self._sha256.update(data)
+        self._size += len(data)
+        self._writer.write(data)
+
+    def finish(self) -> tuple[Artifact, str]:
+        """The object and the SHA-256 of its bytes in hex."""
+        sha256 = self._sha256.hexdigest()
+        try:
+            info = self._writer.close()
+            found = info.sha256 or ""
+        except ObjectExists:
+            found = self._existing(sha256)
+        return artifact(self._key, found, self._size), sha256
+
+    def _existing(self, sha256: str) -> str:
+        """The digest of the object that is there, after reading it: it must be what we were going to write."""
+        if self._store.stat(self._key).size != self._size:
+            raise KeyTakenError(f"{self._key} exists with another length")
+        whole, part = hashlib.sha256(), hashlib.sha256()
+        parts: list[bytes] = []
+        buffer = memoryview(bytearray(min(_COMPARE_BYTES, self._size)))
+        for offset in range(0, self._size, _COMPARE_BYTES):
+            view = buffer[: min(_COMPARE_BYTES, self._size - offset)]
+            self._store.read_into(self._key, offset, view)
+            whole.update(view)
+            part.update(view)
+            if (offset + len(view)) % PART_SIZE == 0 or offset + len(view) == self._size:
+                parts.append(part.digest())
+                part = hashlib.sha256()
+        if whole.hexdigest() != sha256:
+            raise KeyTakenError(f"{self._key} exists with other bytes")
+        return f"sha256:{sha256}" if self._size <= MULTIPART_THRESHOLD else digest.composite(parts)
+
+    def abort(self) -> None:
+        self._writer.abort()
+
+
+def artifact(key: str, found: str, size: int) -> Artifact:
+    """A reference to an object that was written here, as others verify it."""
+    part_size = PART_SIZE if found.startswith("sha256-parts:") else 0
+    return Artifact(key=key, digest=found, size_bytes=size, part_size_bytes=part_size)

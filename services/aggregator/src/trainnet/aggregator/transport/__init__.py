@@ -1,0 +1,1 @@
+"""The coordinator, seen from the aggregator."""
