@@ -24,7 +24,7 @@ $(STAMP): constraints.txt tools/requirements.txt $(PYPROJECTS)
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "setting up $(VENV): a few minutes the first time"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt setuptools torch
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-build-isolation \
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-build-isolation --use-pep517 \
 		--requirement tools/requirements.txt $(foreach package,$(PACKAGES),--editable $(package)$(if $(filter clients/python,$(package)),[cli]))
 	@touch $@
 
