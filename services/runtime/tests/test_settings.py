@@ -56,8 +56,8 @@ def test_each_problem_is_a_line_with_the_variable_and_the_remedy(monkeypatch: py
         Everything.load()
     assert sorted(str(caught.value).splitlines()) == [
         (
-            "TRAINNET_LOG_FORMAT is wrong: input should be 'auto', 'console' or 'json'; set it to console (for people), "
-            "json (for machines) or auto (console on a terminal)"
+            "TRAINNET_LOG_FORMAT is wrong: input should be 'auto', 'console' or 'json'; "
+            "set it to console (for people), json (for machines) or auto (console on a terminal)"
         ),
         "TRAINNET_S3_ACCESS_KEY is not set; set it to the access key of the object store",
         (

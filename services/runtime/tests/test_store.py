@@ -173,10 +173,11 @@ def test_completing_is_create_only_and_aborting_is_idempotent(store: ObjectStore
         store.delete_prefix("")
 
 
+@pytest.mark.parametrize("uploads", [1, 3])
 @pytest.mark.parametrize("size", [0, 1000, 5 * MIB, 5 * MIB + 1, 17 * MIB])
-def test_writer_streams_and_tells_the_digest(store: ObjectStore, prefix: str, size: int) -> None:
+def test_writer_streams_and_tells_the_digest(store: ObjectStore, prefix: str, size: int, uploads: int) -> None:
     key, data = f"{prefix}stream", os.urandom(size)
-    with store.open_writer(key, part_size=5 * MIB) as writer:
+    with store.open_writer(key, part_size=5 * MIB, uploads=uploads) as writer:
         for start in range(0, size, 777_777):
             writer.write(memoryview(data)[start : start + 777_777])
         info = writer.close()

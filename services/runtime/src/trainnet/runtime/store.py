@@ -381,10 +381,11 @@ class ObjectStore:
             raise ObjectExists(key) from None
         return ObjectInfo(key, size, answer.headers.get("etag", ""), expected)
 
-    def open_writer(self, key: str, part_size: int = PART_SIZE) -> MultipartWriter:
-        """A stream into a new object, in memory of two parts. Keep the default part size where others will compare
-        the digest: a composite depends on it."""
-        return MultipartWriter(self, key, part_size)
+    def open_writer(self, key: str, part_size: int = PART_SIZE, *, uploads: int = 1) -> MultipartWriter:
+        """A stream into a new object, in memory of `uploads` + 1 parts; more uploads at a time are faster where the
+        store's hashing is the limit. Keep the default part size where others will compare the digest: a composite
+        depends on it."""
+        return MultipartWriter(self, key, part_size, uploads)
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """All objects under a prefix, by key."""
