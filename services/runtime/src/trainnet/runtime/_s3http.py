@@ -15,8 +15,10 @@ from xml.etree import ElementTree
 import structlog
 import urllib3
 
+from trainnet.runtime import digest
 from trainnet.runtime.presign import Credentials, SignedRequest, presign
 from trainnet.runtime.store_errors import ObjectNotFound, ShortRead, StoreRefused, StoreUnavailable
+from trainnet.runtime.store_types import ObjectInfo
 
 T = TypeVar("T")
 
@@ -86,9 +88,18 @@ class S3Http:
     """Requests to one bucket. Thread-safe."""
 
     def __init__(
-        self, credentials: Credentials, *, endpoint: str, secure: bool, bucket: str, pool_size: int, patience: float
+        self,
+        credentials: Credentials,
+        *,
+        endpoint: str,
+        public: str,
+        secure: bool,
+        bucket: str,
+        pool_size: int,
+        patience: float,
     ) -> None:
         self.credentials, self.endpoint, self.secure, self.bucket = credentials, endpoint, secure, bucket
+        self.public = public
         self.patience = patience
         self.pool = urllib3.PoolManager(
             maxsize=pool_size,
@@ -237,3 +248,27 @@ class S3Http:
             self._readers.put_nowait(connection)
         except queue.Full:
             connection.close()
+
+
+def declared(size: int, sha256: bytes) -> dict[str, str]:
+    """Headers that, signed, pin the body of an upload."""
+    if len(sha256) != 32:
+        raise ValueError("a SHA-256 has 32 bytes")
+    return {"content-length": str(size), "x-amz-checksum-sha256": digest.to_s3(sha256)}
+
+
+def exists_already(error: StoreRefused) -> bool:
+    """Whether a create-only request lost."""
+    # 409 is S3's answer while another conditional write to the same key is running: that one will win.
+    return error.code in ("PreconditionFailed", "ConditionalRequestConflict") or error.status == 412
+
+
+def stat(http: S3Http, key: str) -> ObjectInfo:
+    """What the store knows of an object. Raises ObjectNotFound."""
+    headers = http.call("HEAD", key, headers={"x-amz-checksum-mode": "ENABLED"}).headers
+    return ObjectInfo(
+        key,
+        int(headers.get("content-length", "0")),
+        headers.get("etag", ""),
+        digest.from_s3(headers.get("x-amz-checksum-sha256")),
+    )

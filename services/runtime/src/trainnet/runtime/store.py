@@ -7,14 +7,12 @@ the digest of some bytes is the same whoever wrote them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from types import TracebackType
 from typing import Self
 from urllib.parse import unquote
-from xml.etree import ElementTree
 
 import urllib3
 from minio import Minio
@@ -22,7 +20,7 @@ from minio.deleteobjects import DeleteObject
 from minio.error import MinioException, S3Error
 
 from trainnet.runtime import digest
-from trainnet.runtime._s3http import Body, S3Http, find_text, parse_xml
+from trainnet.runtime._s3http import Body, S3Http, declared, exists_already, stat
 from trainnet.runtime.presign import Credentials, SignedRequest
 from trainnet.runtime.settings import StoreSettings
 from trainnet.runtime.store_errors import (
@@ -36,6 +34,8 @@ from trainnet.runtime.store_errors import (
     StoreUnavailable,
     UploadNotFound,
 )
+from trainnet.runtime.store_multipart import MultipartUploads
+from trainnet.runtime.store_types import DEFAULT_EXPIRES, ObjectInfo, Part, Upload
 from trainnet.runtime.store_writer import MultipartWriter
 
 __all__ = [
@@ -61,40 +61,8 @@ __all__ = [
 MULTIPART_THRESHOLD = 64 * 1024 * 1024
 PART_SIZE = 64 * 1024 * 1024
 
-DEFAULT_EXPIRES = timedelta(hours=1)
 
-
-@dataclass(frozen=True)
-class ObjectInfo:
-    """An object as the store describes it; `sha256` is a digest in the form of `trainnet.runtime.digest`, or None
-    where the store does not say (a listing never does)."""
-
-    key: str
-    size: int
-    etag: str
-    sha256: str | None = None
-
-
-@dataclass(frozen=True)
-class Part:
-    """One part of a multipart upload; `sha256` is its 32 bytes, or None where the store does not say."""
-
-    number: int
-    size: int
-    etag: str
-    sha256: bytes | None = None
-
-
-@dataclass(frozen=True)
-class Upload:
-    """A multipart upload that is neither complete nor aborted."""
-
-    key: str
-    upload_id: str
-    initiated: datetime | None
-
-
-class ObjectStore:
+class ObjectStore(MultipartUploads):
     """One bucket. All methods raise StoreUnavailable when the store stays away, StoreRefused when it says no."""
 
     def __init__(
@@ -109,9 +77,14 @@ class ObjectStore:
         patience: float = 30.0,
     ) -> None:
         self.bucket = bucket
-        self._public = public_endpoint or endpoint
         self._http = S3Http(
-            credentials, endpoint=endpoint, secure=secure, bucket=bucket, pool_size=pool_size, patience=patience
+            credentials,
+            endpoint=endpoint,
+            public=public_endpoint or endpoint,
+            secure=secure,
+            bucket=bucket,
+            pool_size=pool_size,
+            patience=patience,
         )
         retry = urllib3.Retry(
             total=10,
@@ -179,162 +152,18 @@ class ObjectStore:
 
     def presign_get(self, key: str, *, expires: timedelta = DEFAULT_EXPIRES) -> SignedRequest:
         """A download; the holder may add a Range header."""
-        return self._http.sign("GET", key, expires=expires, endpoint=self._public)
+        return self._http.sign("GET", key, expires=expires, endpoint=self._http.public)
 
     def presign_put(self, key: str, *, size: int, sha256: bytes, expires: timedelta = DEFAULT_EXPIRES) -> SignedRequest:
         """An upload of exactly `size` bytes with this 32-byte SHA-256, once: 412 if the object exists."""
-        headers = {**_declared(size, sha256), "if-none-match": "*"}
-        return self._http.sign("PUT", key, headers=headers, expires=expires, endpoint=self._public)
-
-    def presign_part(
-        self,
-        key: str,
-        upload_id: str,
-        part_number: int,
-        *,
-        size: int,
-        sha256: bytes,
-        expires: timedelta = DEFAULT_EXPIRES,
-    ) -> SignedRequest:
-        """An upload of one part (numbers start at 1) of exactly `size` bytes with this 32-byte SHA-256."""
-        query = {"partNumber": str(part_number), "uploadId": upload_id}
-        return self._http.sign(
-            "PUT", key, query=query, headers=_declared(size, sha256), expires=expires, endpoint=self._public
-        )
-
-    # --- multipart uploads ---
-
-    def create_multipart(self, key: str) -> str:
-        """Begins an upload whose parts carry SHA-256; returns its id. A retry may leave one behind: list_uploads."""
-        headers = {"x-amz-checksum-algorithm": "SHA256", "x-amz-checksum-type": "COMPOSITE"}
-        answer = self._http.call("POST", key, query={"uploads": ""}, headers=headers)
-        return find_text(parse_xml(answer.data, f"begin upload of {key}"), "UploadId")
-
-    def put_part(
-        self, key: str, upload_id: str, part_number: int, data: bytes | bytearray | memoryview, *, sha256: bytes
-    ) -> Part:
-        """Uploads one part itself. Raises UploadNotFound."""
-        query = {"partNumber": str(part_number), "uploadId": upload_id}
-        size = memoryview(data).nbytes
-        with _upload_errors(key, upload_id):
-            answer = self._http.call("PUT", key, query=query, headers=_declared(size, sha256), body=data)
-        return Part(part_number, size, answer.headers.get("etag", ""), sha256)
-
-    def list_parts(self, key: str, upload_id: str) -> Sequence[Part]:
-        """The parts the store has, by number. Raises UploadNotFound.
-
-        Not every store tells their SHA-256 (SeaweedFS does not), but completing needs it: fill it in from what was
-        signed for each part; the store compares.
-        """
-        parts: list[Part] = []
-        marker = "0"
-        while True:
-            query = {"uploadId": upload_id, "part-number-marker": marker}
-            with _upload_errors(key, upload_id):
-                answer = self._http.call("GET", key, query=query)
-            root = parse_xml(answer.data, f"parts of {key}")
-            for item in root.iterfind("{*}Part"):
-                checksum = digest.from_s3(find_text(item, "ChecksumSHA256"))
-                parts.append(
-                    Part(
-                        int(find_text(item, "PartNumber")),
-                        int(find_text(item, "Size")),
-                        find_text(item, "ETag"),
-                        digest.parse(checksum).sha256 if checksum else None,
-                    )
-                )
-            marker = find_text(root, "NextPartNumberMarker")
-            if find_text(root, "IsTruncated") != "true" or not marker:
-                return sorted(parts, key=lambda part: part.number)
-
-    def complete_multipart(self, key: str, upload_id: str, parts: Sequence[Part]) -> None:
-        """Makes the object from these parts, create-only: ObjectExists if there is one. Raises UploadNotFound.
-
-        Every part needs its `sha256`; StoreRefused if the store holds other bytes than these say.
-
-        When a lost answer makes us ask twice, finding exactly our own parts under the key is success.
-        """
-        if not parts or any(part.sha256 is None for part in parts):
-            raise ValueError("completing needs the SHA-256 of each part")
-        root = ElementTree.Element("CompleteMultipartUpload", xmlns="http://s3.amazonaws.com/doc/2006-03-01/")
-        for part in sorted(parts, key=lambda part: part.number):
-            item = ElementTree.SubElement(root, "Part")
-            ElementTree.SubElement(item, "PartNumber").text = str(part.number)
-            ElementTree.SubElement(item, "ETag").text = part.etag
-            if part.sha256 is not None:
-                ElementTree.SubElement(item, "ChecksumSHA256").text = digest.to_s3(part.sha256)
-        repeats = 0
-
-        def count(attempt: int) -> None:
-            nonlocal repeats
-            repeats = attempt
-
-        try:
-            with _upload_errors(key, upload_id):
-                answer = self._http.call(
-                    "POST",
-                    key,
-                    query={"uploadId": upload_id},
-                    headers={"if-none-match": "*"},
-                    body=ElementTree.tostring(root),
-                    on_attempt=count,
-                )
-                parse_xml(answer.data, f"complete {key}")
-        except (StoreRefused, UploadNotFound) as error:
-            if repeats and self._is_ours(key, parts):
-                return
-            if isinstance(error, StoreRefused) and _exists_already(error):
-                raise ObjectExists(key) from None
-            raise
-
-    def _is_ours(self, key: str, parts: Sequence[Part]) -> bool:
-        sums = [part.sha256 for part in sorted(parts, key=lambda part: part.number) if part.sha256 is not None]
-        if not sums or len(sums) != len(parts):
-            return False
-        try:
-            return self.stat(key).sha256 == digest.composite(sums)
-        except ObjectNotFound:
-            return False
-
-    def abort_multipart(self, key: str, upload_id: str) -> None:
-        """Forgets an upload and its parts; one that is gone already is fine."""
-        try:
-            with _upload_errors(key, upload_id):
-                self._http.call("DELETE", key, query={"uploadId": upload_id})
-        except UploadNotFound:
-            pass
-
-    def list_uploads(self, prefix: str) -> Iterator[Upload]:
-        """Unfinished multipart uploads under a prefix, for collecting the abandoned ones."""
-        marker: dict[str, str] = {}
-        while True:
-            query = {"uploads": "", "prefix": prefix, **marker}
-            root = parse_xml(self._http.call("GET", "", query=query).data, "uploads")
-            for item in root.iterfind("{*}Upload"):
-                initiated = find_text(item, "Initiated")
-                yield Upload(
-                    find_text(item, "Key"),
-                    find_text(item, "UploadId"),
-                    datetime.fromisoformat(initiated) if initiated else None,
-                )
-            marker = {
-                "key-marker": find_text(root, "NextKeyMarker"),
-                "upload-id-marker": find_text(root, "NextUploadIdMarker"),
-            }
-            if find_text(root, "IsTruncated") != "true" or not marker["key-marker"]:
-                return
+        headers = {**declared(size, sha256), "if-none-match": "*"}
+        return self._http.sign("PUT", key, headers=headers, expires=expires, endpoint=self._http.public)
 
     # --- objects ---
 
     def stat(self, key: str) -> ObjectInfo:
         """Raises ObjectNotFound."""
-        headers = self._http.call("HEAD", key, headers={"x-amz-checksum-mode": "ENABLED"}).headers
-        return ObjectInfo(
-            key,
-            int(headers.get("content-length", "0")),
-            headers.get("etag", ""),
-            digest.from_s3(headers.get("x-amz-checksum-sha256")),
-        )
+        return stat(self._http, key)
 
     def read_into(self, key: str, offset: int, view: memoryview) -> None:
         """Fills all of `view` (contiguous, writable) from `offset`, straight from the socket.
@@ -362,7 +191,7 @@ class ObjectStore:
         body: Body = data
         size = memoryview(data).nbytes
         expected = digest.of_bytes(data)
-        headers = _declared(size, digest.parse(expected).sha256)
+        headers = declared(size, digest.parse(expected).sha256)
         if create_only:
             headers["if-none-match"] = "*"
         repeats = 0
@@ -374,7 +203,7 @@ class ObjectStore:
         try:
             answer = self._http.call("PUT", key, headers=headers, body=body, on_attempt=count)
         except StoreRefused as error:
-            if not _exists_already(error):
+            if not exists_already(error):
                 raise
             if repeats and (found := self.stat(key)).sha256 == expected:
                 return found
@@ -408,29 +237,6 @@ class ObjectStore:
         self.delete(item.key for item in self.list(prefix))
         for upload in self.list_uploads(prefix):
             self.abort_multipart(upload.key, upload.upload_id)
-
-
-def _declared(size: int, sha256: bytes) -> dict[str, str]:
-    if len(sha256) != 32:
-        raise ValueError("a SHA-256 has 32 bytes")
-    return {"content-length": str(size), "x-amz-checksum-sha256": digest.to_s3(sha256)}
-
-
-def _exists_already(error: StoreRefused) -> bool:
-    # 409 is S3's answer while another conditional write to the same key is running: that one will win.
-    return error.code in ("PreconditionFailed", "ConditionalRequestConflict") or error.status == 412
-
-
-@contextmanager
-def _upload_errors(key: str, upload_id: str) -> Iterator[None]:
-    try:
-        yield
-    except ObjectNotFound:
-        raise UploadNotFound(key, upload_id) from None
-    except StoreRefused as error:
-        if error.code == "NoSuchUpload":
-            raise UploadNotFound(key, upload_id) from None
-        raise
 
 
 @contextmanager

@@ -9,9 +9,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from trainnet.runtime import digest
+from trainnet.runtime.store_types import ObjectInfo, Part
 
 if TYPE_CHECKING:
-    from trainnet.runtime.store import ObjectInfo, ObjectStore, Part
+    from trainnet.runtime.store import ObjectStore
 
 
 class MultipartWriter:
@@ -63,8 +64,6 @@ class MultipartWriter:
 
     def close(self) -> ObjectInfo:
         """Makes the object and returns what it is, digest included. Raises ObjectExists; on any error, aborts."""
-        from trainnet.runtime.store import ObjectInfo
-
         if self._done:
             raise ValueError("the writer is closed")
         try:
