@@ -47,7 +47,9 @@ def check_breaking(ref: str) -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as tar:
-            tar.extractall(folder, filter="data")
+            # Python before 3.11.4 has no filters; the archive is git's own of this repository.
+            tar.extraction_filter = getattr(tarfile, "data_filter", lambda member, path: member)
+            tar.extractall(folder)
         if not any(Path(folder).rglob("*.proto")):
             print(f"contract: nothing to compare with, {ref} holds no earlier contract")
             return
