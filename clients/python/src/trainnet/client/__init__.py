@@ -7,48 +7,56 @@
         print(job.metrics["accuracy"], job.download("model"))
 
 `trainnet.client.verify` recomputes a merged round; it needs numpy and is imported only when it is used.
+
+Names are imported when they are first used: a program that only parses its command line does not wait for gRPC.
 """
 
-from trainnet.client._client import Architectures, Client, Workers
-from trainnet.client._config import data_directory
-from trainnet.client._datasets import Dataset, Datasets, TransferProgress
-from trainnet.client._errors import (
-    AlreadyExists,
-    ConfigurationError,
-    ConnectionFailed,
-    DatasetFailed,
-    DownloadCorrupt,
-    DownloadFailed,
-    FailedPrecondition,
-    FieldViolation,
-    InvalidArgument,
-    InvalidFile,
-    JobFailed,
-    NotFound,
-    PermissionDenied,
-    RequestError,
-    ServerError,
-    TrainNetError,
-    TransferError,
-    Unauthenticated,
-    UploadFailed,
-    VerifyUnavailable,
-)
-from trainnet.client._jobs import Job, Jobs, JobUpdate
-from trainnet.client._models import (
-    Architecture,
-    Column,
-    DatasetState,
-    Hyperparameter,
-    JobState,
-    ManifestEntry,
-    Progress,
-    Round,
-    RoundState,
-    Schema,
-    Worker,
-)
-from trainnet.client._rpc import Retry
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from trainnet.client._client import Architectures, Client, Workers
+    from trainnet.client._config import data_directory
+    from trainnet.client._datasets import Dataset, Datasets, TransferProgress
+    from trainnet.client._errors import (
+        AlreadyExists,
+        ConfigurationError,
+        ConnectionFailed,
+        DatasetFailed,
+        DownloadCorrupt,
+        DownloadFailed,
+        FailedPrecondition,
+        FieldViolation,
+        InvalidArgument,
+        InvalidFile,
+        JobFailed,
+        NotFound,
+        PermissionDenied,
+        RequestError,
+        ServerError,
+        TrainNetError,
+        TransferError,
+        Unauthenticated,
+        UploadFailed,
+        VerifyUnavailable,
+    )
+    from trainnet.client._hyperparameters import expected_value, parse_hyperparameters
+    from trainnet.client._jobs import Job, Jobs, JobUpdate
+    from trainnet.client._models import (
+        Architecture,
+        Column,
+        DatasetState,
+        Hyperparameter,
+        JobState,
+        ManifestEntry,
+        Progress,
+        Round,
+        RoundState,
+        Schema,
+        Worker,
+    )
+    from trainnet.client._report import LinePrinter
+    from trainnet.client._rpc import Retry
 
 __all__ = [
     "AlreadyExists",
@@ -74,6 +82,7 @@ __all__ = [
     "JobState",
     "JobUpdate",
     "Jobs",
+    "LinePrinter",
     "ManifestEntry",
     "NotFound",
     "PermissionDenied",
@@ -93,4 +102,65 @@ __all__ = [
     "Worker",
     "Workers",
     "data_directory",
+    "expected_value",
+    "parse_hyperparameters",
 ]
+
+# Kept equal to the imports above by a test.
+_HOMES = {
+    "_client": ("Architectures", "Client", "Workers"),
+    "_config": ("data_directory",),
+    "_datasets": ("Dataset", "Datasets", "TransferProgress"),
+    "_errors": (
+        "AlreadyExists",
+        "ConfigurationError",
+        "ConnectionFailed",
+        "DatasetFailed",
+        "DownloadCorrupt",
+        "DownloadFailed",
+        "FailedPrecondition",
+        "FieldViolation",
+        "InvalidArgument",
+        "InvalidFile",
+        "JobFailed",
+        "NotFound",
+        "PermissionDenied",
+        "RequestError",
+        "ServerError",
+        "TrainNetError",
+        "TransferError",
+        "Unauthenticated",
+        "UploadFailed",
+        "VerifyUnavailable",
+    ),
+    "_hyperparameters": ("expected_value", "parse_hyperparameters"),
+    "_jobs": ("Job", "Jobs", "JobUpdate"),
+    "_models": (
+        "Architecture",
+        "Column",
+        "DatasetState",
+        "Hyperparameter",
+        "JobState",
+        "ManifestEntry",
+        "Progress",
+        "Round",
+        "RoundState",
+        "Schema",
+        "Worker",
+    ),
+    "_report": ("LinePrinter",),
+    "_rpc": ("Retry",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

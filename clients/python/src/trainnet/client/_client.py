@@ -12,7 +12,7 @@ from typing import Any, Self
 from trainnet.client._config import resolve
 from trainnet.client._datasets import Dataset, Datasets, TransferProgress
 from trainnet.client._errors import FieldViolation, InvalidArgument, InvalidFile
-from trainnet.client._hyperparameters import check, nearest
+from trainnet.client._hyperparameters import check_hyperparameters, nearest
 from trainnet.client._jobs import Job, Jobs
 from trainnet.client._models import Architecture, Worker
 from trainnet.client._names import looks_like, resource
@@ -129,7 +129,7 @@ class Client:
 
     def _check(self, name: str, hyperparameters: Mapping[str, Any], *, has_data: bool) -> None:
         found = self.architectures.get(name)
-        check(found, hyperparameters)
+        check_hyperparameters(found, hyperparameters)
         if found.data == "none" and has_data:
             raise InvalidArgument(
                 f"spec.dataset: {name} takes no data",
@@ -160,12 +160,14 @@ class Client:
         max_update_norm: float = 0.0,
         request_id: str | None = None,
         progress: TransferProgress | None = None,
+        watch: Callable[[Dataset], None] | None = None,
     ) -> Job:
         """Starts a job; `wait` or `watch` it.
 
         The data are a Dataset, a data set's name, or a file, which is uploaded first (None for architectures without
         data). `pool="public"` lets strangers' workers see the shards. A `request_id` of one's own makes a repeat
-        answer the same job. What can be told wrong is told before anything is uploaded: InvalidArgument names the
+        answer the same job. `progress` is told of the upload, `watch` sees the data set while it is
+        prepared. What can be told wrong is told before anything is uploaded: InvalidArgument names the
         field. Raises also NotFound, DatasetFailed, and what `find_dataset` and `datasets.upload` raise.
         """
         spec = job_spec(
@@ -182,7 +184,7 @@ class Client:
             max_update_norm=max_update_norm,
         )
         self._check(architecture, hyperparameters or {}, has_data=dataset_or_path is not None)
-        found = self.find_dataset(dataset_or_path, label=label, progress=progress)
+        found = self.find_dataset(dataset_or_path, label=label, progress=progress, watch=watch)
         if found is not None:
             spec.dataset = found.name
         return self.jobs.create(spec, request_id=request_id or f"train-{secrets.token_hex(16)}")

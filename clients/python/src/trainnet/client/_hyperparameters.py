@@ -22,22 +22,22 @@ _TYPES = {
 _TRUTHS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
-def parse(architecture: Architecture, texts: Mapping[str, str]) -> dict[str, Any]:
+def parse_hyperparameters(architecture: Architecture, texts: Mapping[str, str]) -> dict[str, Any]:
     """Values of the right types from what a person typed. Raises InvalidArgument that names the field."""
     values = {name: _parse(_find(architecture, name), text.strip()) for name, text in texts.items()}
-    check(architecture, values)
+    check_hyperparameters(architecture, values)
     return values
 
 
-def check(architecture: Architecture, values: Mapping[str, Any]) -> None:
+def check_hyperparameters(architecture: Architecture, values: Mapping[str, Any]) -> None:
     """Raises InvalidArgument for a name that the architecture does not have, or a value out of type or range."""
     for name, value in values.items():
         knob = _find(architecture, name)
         if not _is(knob, value):
-            raise _invalid(name, f"{_shown(value)} is not {expected(knob)}")
+            raise _invalid(name, f"{_shown(value)} is not {expected_value(knob)}")
 
 
-def expected(knob: Hyperparameter) -> str:
+def expected_value(knob: Hyperparameter) -> str:
     """What a value must be, for people: `a number from 0 to 1`, `one of relu, gelu`."""
     if knob.type == "choice":
         return f"one of {', '.join(knob.choices)}"
@@ -76,7 +76,7 @@ def _parse(knob: Hyperparameter, text: str) -> Any:
         if knob.type == "integer_list":
             return [int(item) for item in text.strip("[]").split(",") if item.strip()]
     except (ValueError, KeyError):
-        raise _invalid(knob.name, f"{text!r} is not {expected(knob)}") from None
+        raise _invalid(knob.name, f"{text!r} is not {expected_value(knob)}") from None
     return text
 
 

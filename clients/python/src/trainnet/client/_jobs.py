@@ -173,7 +173,7 @@ class Job:
 
         Raises JobFailed when it ended otherwise, TrainNetError after `timeout` seconds (looked at with each update).
         """
-        show = _report.Lines() if progress is True else progress or None
+        show = _report.LinePrinter() if progress is True else progress or None
         end = None if timeout is None else time.monotonic() + timeout
         for update in self.watch():
             if show is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, TextIO
+from typing import IO, TYPE_CHECKING
 
 from trainnet.client._models import Round, RoundState
 from trainnet.v1 import job_pb2, task_pb2
@@ -43,10 +43,10 @@ def describe(found: Round) -> str:
     return ", ".join(piece for piece in pieces if piece)
 
 
-class Lines:
+class LinePrinter:
     """Prints a line when the job's state changes, a round is merged and a round is evaluated."""
 
-    def __init__(self, out: TextIO | None = None) -> None:
+    def __init__(self, out: IO[str] | None = None) -> None:
         self._out = out if out is not None else sys.stderr
         self._state = ""
         self._told: dict[int, str] = {}

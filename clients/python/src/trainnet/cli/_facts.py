@@ -1,0 +1,117 @@
+"""Resources as JSON: stable keys, states as in the contract, times in RFC 3339."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from trainnet.cli._output import stamp
+
+if TYPE_CHECKING:
+    from trainnet.client import Architecture, Dataset, Job, Round, Schema, Worker
+
+
+def finite(metrics: Any) -> dict[str, float | None]:
+    """JSON has no NaN: a metric that is no number is null."""
+    return {name: value if value - value == 0 else None for name, value in metrics.items()}
+
+
+def round_facts(found: Round) -> dict[str, Any]:
+    """A round with its manifest."""
+    return {
+        "name": found.name,
+        "number": found.number,
+        "state": str(found.state),
+        "decision": found.decision,
+        "merged_sha256": found.merged_sha256,
+        "metrics": finite(found.metrics),
+        "open_time": stamp(found.open_time),
+        "close_time": stamp(found.close_time),
+        "merged_time": stamp(found.merged_time),
+        "verifiable": found.verifiable,
+        "manifest": [
+            {
+                "shard": entry.shard,
+                "worker": entry.worker,
+                "fence": entry.fence,
+                "digest": entry.digest,
+                "examples": entry.examples,
+                "metrics": finite(entry.metrics),
+            }
+            for entry in found.manifest
+        ],
+    }
+
+
+def job_facts(job: Job, *, rounds: bool) -> dict[str, Any]:
+    """A job; its rounds only where asked for, since lists do not carry them."""
+    facts: dict[str, Any] = {
+        "job": job.name,
+        "display_name": job.display_name,
+        "state": str(job.state),
+        "message": job.message,
+        "dataset": job.dataset,
+        "architecture": job.architecture,
+        "hyperparameters": job.hyperparameters,
+        "pool": job.pool,
+        "total_rounds": job.total_rounds,
+        "merged_rounds": job.merged_rounds,
+        "shards": job.shards,
+        "epochs": job.epochs,
+        "seed": job.seed,
+        "metrics": finite(job.metrics),
+        "create_time": stamp(job.create_time),
+        "start_time": stamp(job.start_time),
+        "end_time": stamp(job.end_time),
+    }
+    if rounds:
+        facts["rounds"] = [round_facts(found) for found in job.rounds]
+    return facts
+
+
+def schema_facts(schema: Schema) -> dict[str, Any]:
+    """What preparation understood."""
+    return {
+        "label": schema.label,
+        "rows": schema.rows,
+        "classes": dict(schema.classes),
+        "columns": [asdict(column) for column in schema.columns],
+        "image": dict(zip(("height", "width", "channels"), schema.image, strict=True)) if schema.image else None,
+        "warnings": list(schema.warnings),
+    }
+
+
+def dataset_facts(dataset: Dataset) -> dict[str, Any]:
+    """A data set."""
+    schema = dataset.schema
+    return {
+        "dataset": dataset.name,
+        "display_name": dataset.display_name,
+        "state": str(dataset.state),
+        "message": dataset.message,
+        "format": dataset.format,
+        "size_bytes": dataset.size_bytes,
+        "create_time": stamp(dataset.create_time),
+        "schema": schema_facts(schema) if schema else None,
+    }
+
+
+def worker_facts(worker: Worker) -> dict[str, Any]:
+    """A worker."""
+    facts = asdict(worker)
+    return {
+        "worker": facts.pop("name"),
+        **facts,
+        "create_time": stamp(worker.create_time),
+        "seen_time": stamp(worker.seen_time),
+    }
+
+
+def architecture_facts(architecture: Architecture) -> dict[str, Any]:
+    """An architecture with its hyperparameters."""
+    return {
+        "architecture": architecture.name,
+        "description": architecture.description,
+        "data": architecture.data,
+        "hyperparameters": [asdict(knob) for knob in architecture.hyperparameters],
+    }

@@ -1,0 +1,98 @@
+"""How results look: tables for people, one JSON object for programs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+
+def print_json(value: Mapping[str, Any]) -> None:
+    """The one object of a command's `--json`."""
+    print(json.dumps(value, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None, allow_nan=False))
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, empty: str) -> None:
+    """A table, or one line where there is nothing. A column whose name begins with `>` is set to the right."""
+    from rich.console import Console
+    from rich.table import Table
+
+    lines = [tuple(row) for row in rows]
+    console = Console(highlight=False)
+    if not lines:
+        console.print(empty, markup=False)
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in columns:
+        right = name.startswith(">")
+        table.add_column(name.removeprefix(">"), justify="right" if right else "left", overflow="fold", no_wrap=False)
+    from rich.text import Text
+
+    for row in lines:
+        table.add_row(*(Text(cell) for cell in row))
+    if not console.is_terminal:  # a pipe has no width: do not fold what a program may read
+        console.width = 10_000
+    console.print(table, soft_wrap=not console.is_terminal)
+
+
+def print_facts(facts: Mapping[str, str]) -> None:
+    """Names and values, one a line; empty values are left out."""
+    shown = {name: value for name, value in facts.items() if value}
+    width = max((len(name) for name in shown), default=0)
+    for name, value in shown.items():
+        print(f"{name:<{width}}  {value}")
+
+
+def stamp(moment: datetime | None) -> str | None:
+    """RFC 3339 in UTC, for programs."""
+    return None if moment is None else moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def ago(moment: datetime | None) -> str:
+    """How long ago, for people."""
+    if moment is None:
+        return ""
+    return f"{span(max(0.0, (datetime.now(UTC) - moment).total_seconds()))} ago"
+
+
+def span(seconds: float | None) -> str:
+    """A duration for people: `0.42 s`, `38 s`, `4 min 10 s`, `3 h 5 min`, `2 d 4 h`."""
+    if seconds is None:
+        return ""
+    if seconds < 10:
+        return f"{seconds:.2f} s"
+    whole = round(seconds)
+    for name, size, below, part in (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
+        if whole >= size:
+            rest = whole % size // part
+            return f"{whole // size} {name}" + (f" {rest} {below}" if rest else "")
+    return f"{whole} s"
+
+
+def size(count: int) -> str:
+    """A length in bytes for people."""
+    value = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} TB"
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """A metric for people."""
+    return "" if value is None else f"{value:.{digits}g}"
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Asks on a terminal unless told not to; a script has decided already. Raises typer.Abort for no."""
+    if yes or not sys.stdin.isatty():
+        return
+    typer.confirm(question, abort=True, err=True)

@@ -1,0 +1,109 @@
+"""`trainnet train`: from a file to a running job in one command."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from trainnet.cli._context import connect
+from trainnet.cli._facts import finite
+from trainnet.cli._output import AsJson, Yes, confirm, print_json
+from trainnet.client import FieldViolation, InvalidArgument, JobFailed
+
+if TYPE_CHECKING:
+    from trainnet.client import Job
+
+_STRANGERS = "the public pool is made of strangers' machines: their owners will see the rows of their shards"
+
+
+def train(
+    context: typer.Context,
+    architecture: Annotated[
+        str, typer.Option("--architecture", "-a", help="What to train; `trainnet catalog` lists them.")
+    ],
+    data: Annotated[
+        str | None,
+        typer.Argument(metavar="[FILE|DATASET]", help="A .csv or .parquet file, or a data set's name."),
+    ] = None,
+    rounds: Annotated[int, typer.Option(help="Rounds: each ends with one merged model.")] = 3,
+    shards: Annotated[int, typer.Option(help="Parts the data are cut into; workers train one each at a time.")] = 4,
+    epochs: Annotated[int, typer.Option(help="Passes over its shard that a worker makes in each round.")] = 1,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A hyperparameter; may be repeated.")
+    ] = None,
+    pool: Annotated[str, typer.Option(help="trusted, or public: strangers will see the shards.")] = "trusted",
+    seed: Annotated[int, typer.Option(help="Fixes weights, shuffles and dropout.")] = 0,
+    holdout: Annotated[float, typer.Option(help="Share of the rows kept for evaluation, 0 to 0.9.")] = 0.2,
+    label: Annotated[
+        str | None,
+        typer.Option(help="Column to learn, for a file.", show_default="label, target, class, y, else the last"),
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="What to call the job.")] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Watch it to its end.")] = False,
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train a model on a file or a data set."""
+    from trainnet.cli._transfer import TransferDisplay
+    from trainnet.client import parse_hyperparameters
+
+    start = time.monotonic()
+    texts = _texts(settings or [])
+    client = connect(context)
+    values = parse_hyperparameters(client.architectures.get(architecture), texts)
+    if pool == "public":
+        print(f"note: {_STRANGERS}", file=sys.stderr)
+        confirm("Train on the public pool?", yes=yes)
+    with TransferDisplay() as display:
+        job = client.train(
+            data,
+            architecture,
+            rounds=rounds,
+            shards=shards,
+            epochs=epochs,
+            hyperparameters=values,
+            pool=pool,
+            seed=seed,
+            holdout=holdout,
+            name=name,
+            label=label,
+            progress=display.transfer,
+            watch=display.dataset,
+        )
+    if wait:
+        from trainnet.cli.live import follow_or_detach
+
+        follow_or_detach(job)
+    if as_json:
+        facts = {"job": job.name, "dataset": job.dataset, "state": str(job.state), "message": job.message}
+        print_json({**facts, "metrics": finite(job.metrics), "wall_s": round(time.monotonic() - start, 3)})
+    elif wait:
+        _tell_end(job)
+    else:
+        print(f"{job.name} {job.state}: `trainnet jobs watch {job.id}` shows it")
+    if wait and job.state != "SUCCEEDED":
+        raise JobFailed(job.name, job.state, job.message)
+
+
+def _texts(settings: list[str]) -> dict[str, str]:
+    texts = {}
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        if not equals or not name.strip():
+            raise InvalidArgument(
+                f"--set {setting!r}: a hyperparameter needs a name and a value",
+                violations=(FieldViolation("spec.hyperparameters", "needs a name and a value"),),
+                hint="write it as --set lr=0.1",
+            )
+        texts[name.strip()] = value
+    return texts
+
+
+def _tell_end(job: Job) -> None:
+    metrics = ", ".join(f"{name} {value:.4g}" for name, value in sorted(job.metrics.items()))
+    print(f"{job.name} {job.state}" + (f": {metrics}" if metrics else ""))
+    if job.state == "SUCCEEDED":
+        print(f"`trainnet jobs download {job.id} --to FOLDER` fetches the model")
