@@ -165,8 +165,25 @@ def test_one_signal_stops_all(tmp_path: Path, number: signal.Signals) -> None:
         output, _ = process.communicate(timeout=15)
         assert (process.returncode, output) == (0, "stopped\n")
         assert time.monotonic() - began < 10
-        assert not any(child.is_running() for child in family)
+        assert all(ended(child) for child in family)
         assert not (tmp_path / "endpoints.json").exists()
+
+
+def test_ctrl_c_while_it_starts_stops_what_has_started(tmp_path: Path) -> None:
+    process = subprocess.Popen([sys.executable, SCRIPT, tmp_path], stdout=subprocess.PIPE, text=True)
+    try:
+        deadline = time.monotonic() + 20
+        while not (log := tmp_path / "logs" / "store.log").exists() or not log.stat().st_size:
+            assert time.monotonic() < deadline, "the store was not started"
+            time.sleep(0.01)
+        family = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=15)
+        assert (process.returncode, output) == (0, "stopped\n")
+        assert all(ended(child) for child in family)
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def test_kill_9_of_the_stack_leaves_nobody_behind_and_the_folder_free(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """The supervisor with small programs of the tests' own: order, restarts, failures, the end."""
 
 import dataclasses
-import os
 import signal
 import sys
 import time
@@ -55,7 +54,7 @@ def wait_gone(pid: int, within: float = 5.0) -> None:
     deadline = time.monotonic() + within
     while not gone(pid):
         assert time.monotonic() < deadline, f"process {pid} is still there"
-        os.sched_yield()
+        time.sleep(0.01)
 
 
 def test_a_child_starts_when_those_it_needs_are_ready_and_stops_before_them(tmp_path: Path, guard: Guard) -> None:
