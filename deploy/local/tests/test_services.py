@@ -19,7 +19,7 @@ def services(tmp_path: Path) -> Services:
         threads=2,
         log_level="debug",
         log_format="json",
-        settings={"TRAINNET_LEASE_SECONDS": "2"},
+        settings={"TRAINNET_LEASE_TTL": "2"},
     )
 
 
@@ -27,7 +27,7 @@ def test_all_know_how_to_log_and_the_settings_of_a_test(services: Services) -> N
     for program in (services.coordinator(), services.aggregator(1), services.worker(1)):
         assert program.env["TRAINNET_LOG_LEVEL"] == "debug"
         assert program.env["TRAINNET_LOG_FORMAT"] == "json"
-        assert program.env["TRAINNET_LEASE_SECONDS"] == "2"
+        assert program.env["TRAINNET_LEASE_TTL"] == "2"
 
 
 def test_the_coordinator_listens_on_loopback_and_keeps_its_state_in_the_data_folder(services: Services) -> None:
