@@ -1,0 +1,37 @@
+"""Which code does which task."""
+
+from __future__ import annotations
+
+import torch
+
+from trainnet.v1.task_pb2 import TaskResult, TaskSpec
+from trainnet.worker.errors import TaskError
+from trainnet.worker.trainer import noop
+from trainnet.worker.trainer.cache import RowsCache
+from trainnet.worker.trainer.context import TaskContext
+from trainnet.worker.trainer.evaluate import evaluate
+from trainnet.worker.trainer.initialize import initialize
+from trainnet.worker.trainer.inspect import inspect
+from trainnet.worker.trainer.prepare import prepare
+from trainnet.worker.trainer.train import train
+
+
+def run_task(spec: TaskSpec, context: TaskContext, rows: RowsCache, device: torch.device) -> TaskResult:
+    """Does a task. Raises TaskError or Cancelled."""
+    match spec.WhichOneof("work"):
+        case "inspect":
+            return inspect(spec.inspect, context)
+        case "prepare":
+            return prepare(spec.prepare, context)
+        case "initialize" if spec.initialize.model.architecture == "noop":
+            return noop.initialize(spec.initialize, context)
+        case "initialize":
+            return initialize(spec.initialize, context)
+        case "train" if spec.train.model.architecture == "noop":
+            return noop.train(spec.train, context)
+        case "train":
+            return train(spec.train, context, rows, device)
+        case "evaluate":
+            return evaluate(spec.evaluate, context, device)
+        case other:
+            raise TaskError("WORKER", f"this worker does not know the task {other}: update it")

@@ -1,0 +1,71 @@
+"""Safetensors files of weights and updates. Reading checks the header before anything is allocated."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from trainnet.runtime.tensors import SafetensorsError, TensorFile, build_header, numpy_dtype, read_header
+from trainnet.worker.errors import TaskError
+from trainnet.worker.protocol import OutputFile
+from trainnet.worker.trainer.files import HashedFile
+
+
+def read_map(path: Path) -> TensorFile:
+    """The tensor map of a file. Raises TaskError."""
+    with path.open("rb") as file:
+
+        def read(offset: int, length: int) -> bytes:
+            file.seek(offset)
+            return file.read(length)
+
+        try:
+            return read_header(read, os.fstat(file.fileno()).st_size)
+        except SafetensorsError as error:
+            raise TaskError("TASK", f"the weights cannot be read: {error}") from error
+
+
+def read_weights(path: Path) -> dict[str, torch.Tensor]:
+    """Every tensor of a file, in file order, in memory of its own. Only F32 is known. Raises TaskError."""
+    found = read_map(path)
+    weights: dict[str, torch.Tensor] = {}
+    with path.open("rb") as file:
+        for tensor in found.tensors:
+            if tensor.dtype != "F32":
+                raise TaskError("TASK", f"the weights cannot be read: tensor {tensor.name} is {tensor.dtype}, not F32")
+            values = np.empty(tensor.shape, dtype=numpy_dtype(tensor.dtype))
+            file.seek(found.header_size + tensor.begin)
+            if tensor.nbytes and file.readinto(values.reshape(-1).data.cast("B")) != tensor.nbytes:
+                raise TaskError("WORKER", f"{path.name} ended early")
+            weights[tensor.name] = torch.from_numpy(values)
+    return weights
+
+
+def load_into(model: torch.nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
+    """Puts weights into a model; they must be exactly the model's. Raises TaskError."""
+    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    given = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    if expected != given:
+        differing = sorted(name for name in expected.keys() | given.keys() if expected.get(name) != given.get(name))
+        name = differing[0]
+        raise TaskError(
+            "TASK",
+            f"the weights are not this model's: tensor {name} is {given.get(name, 'missing')}, "
+            f"the model has {expected.get(name, 'no such tensor')}",
+        )
+    model.load_state_dict(dict(weights))
+
+
+def write_weights(output: str, path: Path, weights: Mapping[str, torch.Tensor]) -> OutputFile:
+    """Writes tensors as F32 in the order given. The same tensors give the same bytes."""
+    with HashedFile(output, path) as file:
+        file.write(build_header((name, "F32", tuple(tensor.shape)) for name, tensor in weights.items()))
+        for tensor in weights.values():
+            values = np.ascontiguousarray(tensor.detach().to("cpu", torch.float32).numpy(), dtype="<f4")
+            if values.size:
+                file.write(values.reshape(-1).data.cast("B"))
+        return file.finish()
