@@ -1,0 +1,159 @@
+"""Puts the coordinator together: the one place that constructs adapters."""
+
+import asyncio
+import secrets
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from trainnet.coordinator.housekeeping import Housekeeping
+from trainnet.coordinator.messaging.nats_auth import NatsAuth
+from trainnet.coordinator.messaging.relay import Relay
+from trainnet.coordinator.scheduler import Scheduler
+from trainnet.coordinator.sessions import Sessions
+from trainnet.coordinator.settings import CoordinatorSettings
+from trainnet.coordinator.storage.database import Effects, open_database
+from trainnet.coordinator.storage.migrate import migrate
+from trainnet.coordinator.transport.auth import AuthInterceptor
+from trainnet.coordinator.transport.catalog_service import CatalogServicer
+from trainnet.coordinator.transport.dataset_service import DatasetServicer
+from trainnet.coordinator.transport.job_service import JobServicer
+from trainnet.coordinator.transport.merge_service import MergeServicer
+from trainnet.coordinator.transport.operator_service import OperatorServicer
+from trainnet.coordinator.transport.worker_service import WorkerServicer
+from trainnet.coordinator.usecases.context import Context
+from trainnet.coordinator.usecases.datasets import Datasets
+from trainnet.coordinator.usecases.jobs import Jobs
+from trainnet.coordinator.usecases.leases import Leases
+from trainnet.coordinator.usecases.merging import Merging
+from trainnet.coordinator.usecases.results import Results
+from trainnet.coordinator.usecases.retention import Retention
+from trainnet.coordinator.usecases.uploads import Uploads
+from trainnet.coordinator.usecases.workers import Workers
+from trainnet.coordinator.watching import Watching
+from trainnet.runtime import interceptors, log
+from trainnet.runtime.lifecycle import StartupError, supervised
+from trainnet.runtime.nats import NatsUnavailable, connect
+from trainnet.runtime.server import GrpcServer
+from trainnet.runtime.store import ObjectStore
+from trainnet.runtime.store_errors import StoreError
+from trainnet.v1 import (
+    catalog_pb2_grpc,
+    dataset_pb2_grpc,
+    job_pb2_grpc,
+    merge_pb2_grpc,
+    operator_pb2_grpc,
+    worker_pb2,
+    worker_pb2_grpc,
+)
+
+MAX_MESSAGE_BYTES = 16 * 1024 * 1024
+"""Manifests of large rounds go to aggregators in one message."""
+
+
+async def main(stop: asyncio.Event) -> None:
+    settings = CoordinatorSettings.load()
+    log.configure("coordinator", level=settings.log_level, format=settings.log_format)
+    logger = log.get_logger(__name__)
+    replica = f"r-{secrets.token_hex(6)}"
+
+    store = ObjectStore.from_settings(settings)
+    try:
+        await asyncio.to_thread(store.ensure_bucket)
+        await asyncio.to_thread(store.check_conformance)
+    except StoreError as error:
+        raise StartupError(f"the object store at {settings.s3_endpoint} cannot be used: {error}") from None
+    database = open_database(settings.database_url)
+    await migrate(database)
+
+    context = Context(database, store, Uploads(store, settings.url_ttl), settings)
+    workers, datasets, jobs = Workers(context), Datasets(context), Jobs(context)
+    leases = Leases(context, datasets, jobs, replica)
+    results, merging = Results(context, datasets, jobs), Merging(context, leases)
+    sessions = Sessions()
+    watching = Watching(context, jobs, sessions)
+
+    callout_password = settings.nats_callout_password.get_secret_value()
+    password = settings.nats_password.get_secret_value() if settings.nats_password else None
+    try:
+        callout = await connect(
+            settings.nats_url, name="coordinator-auth", user=settings.nats_callout_user, password=callout_password
+        )
+        nats = await connect(settings.nats_url, name="coordinator", user=settings.nats_user, password=password)
+    except NatsUnavailable as error:
+        raise StartupError(str(error)) from None
+    await NatsAuth(callout, settings.nats_callout_seed.get_secret_value(), workers).start()
+
+    scheduler = Scheduler(context, leases, sessions, nats)
+    relay = Relay(context, nats)
+    housekeeping = Housekeeping(context, leases, sessions, Retention(context))
+    watching.workers_changed = scheduler.wake
+
+    def committed(effects: Effects) -> None:
+        """After each commit: wake whoever it concerns."""
+        if effects.workers_wanted:
+            scheduler.wake()
+        if effects.aggregators_wanted:
+            merging.wake()
+        if effects.outbox_filled:
+            relay.wake()
+        for name in effects.changed:
+            watching.changed(name)
+        for worker, fence, reason in effects.cancelled:
+            sessions.drop(fence)
+            session = sessions.get(worker)
+            if session is not None:
+                session.send(cancel=worker_pb2.Cancel(fence=fence, reason=reason))
+        for worker, fence, accepted, message in effects.verdicts:
+            session = sessions.get(worker)
+            if session is not None:
+                outcome = worker_pb2.OUTCOME_ACCEPTED if accepted else worker_pb2.OUTCOME_REJECTED
+                session.send(result=worker_pb2.Result(fence=fence, outcome=outcome, message=message))
+
+    database.on_commit = committed
+
+    server = GrpcServer(
+        settings.listen,
+        interceptors=[*interceptors.standard(), AuthInterceptor(settings, workers)],
+        max_message_bytes=MAX_MESSAGE_BYTES,
+    )
+    services: dict[str, Callable[[Any], None]] = {
+        "DatasetService": partial(dataset_pb2_grpc.add_DatasetServiceServicer_to_server, DatasetServicer(datasets)),
+        "CatalogService": partial(catalog_pb2_grpc.add_CatalogServiceServicer_to_server, CatalogServicer()),
+        "JobService": partial(job_pb2_grpc.add_JobServiceServicer_to_server, JobServicer(jobs, watching)),
+        "MergeService": partial(merge_pb2_grpc.add_MergeServiceServicer_to_server, MergeServicer(merging)),
+        "OperatorService": partial(
+            operator_pb2_grpc.add_OperatorServiceServicer_to_server, OperatorServicer(workers, sessions)
+        ),
+        "WorkerService": partial(
+            worker_pb2_grpc.add_WorkerServiceServicer_to_server,
+            WorkerServicer(context, workers, leases, results, sessions, watching),
+        ),
+    }
+    for name, registrar in services.items():
+        server.add(registrar, f"trainnet.v1.{name}")
+
+    loops = {
+        "scheduler": scheduler.run,
+        "relay": relay.run,
+        "expire": housekeeping.expire,
+        "flush": housekeeping.flush,
+        "collect": housekeeping.collect,
+    }
+    async with asyncio.TaskGroup() as group:
+        running = [supervised(group, loop(stop), name) for name, loop in loops.items()]
+        async with server:
+            logger.info("coordinator ready", port=server.port, replica=replica, loops=len(running))
+            if settings.ready_file is not None:
+                settings.ready_file.write_text(f"{server.port}\n")
+            await stop.wait()
+            watching.stopping.set()
+            merging.close()
+            for session in sessions:
+                session.send(drain=worker_pb2.Drain(reconnect=True, reason="the coordinator stops"))
+                session.outgoing.put_nowait(None)
+            await server.drain(settings.drain_grace)
+    await nats.close()
+    await callout.close()
+    await database.close()
+    store.close()

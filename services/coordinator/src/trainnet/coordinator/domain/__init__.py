@@ -1,0 +1,1 @@
+"""Pure decisions of the coordinator: standard library only; time, ids and randomness are arguments."""

@@ -1,0 +1,82 @@
+"""Resource names and ids. Ids are NATS tokens too, so they hold neither dots nor capitals."""
+
+import hashlib
+import re
+import secrets
+
+_ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
+
+
+def new_id(label: str) -> str:
+    """A readable id that nobody can guess the next of: the label's first characters and eight random ones."""
+    slug = re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-")[:40].strip("-") or "x"
+    return f"{slug}-{''.join(secrets.choice(_ALPHABET) for _ in range(8))}"
+
+
+def id_of(name: str) -> str:
+    """`jobs/a` -> `a`; names reach this checked by the contract's patterns."""
+    return name.split("/", 1)[1]
+
+
+def job(job_id: str) -> str:
+    return f"jobs/{job_id}"
+
+
+def dataset(dataset_id: str) -> str:
+    return f"datasets/{dataset_id}"
+
+
+def worker(worker_id: str) -> str:
+    return f"workers/{worker_id}"
+
+
+def round_of(job_id: str, number: int) -> str:
+    return f"jobs/{job_id}/rounds/{number}"
+
+
+def parse_round(name: str) -> tuple[str, int]:
+    """`jobs/a/rounds/3` -> (`a`, 3)."""
+    _, job_id, _, number = name.split("/")
+    return job_id, int(number)
+
+
+def plan_id(dataset_id: str, source_digest: str, kind: str, shards: int, holdout_fraction: float, seed: int) -> str:
+    """The same data cut the same way is the same plan, whoever asks for it."""
+    text = f"{dataset_id}\n{source_digest}\n{kind}\n{shards}\n{holdout_fraction!r}\n{seed}"
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def update_key(job_id: str, number: int, shard: int, fence: int, nonce: str) -> str:
+    """Where a worker uploads; the nonce keeps keys of other workers unguessable."""
+    return f"{updates_prefix(job_id, number)}{shard}/{fence}-{nonce}.safetensors"
+
+
+def updates_prefix(job_id: str, number: int) -> str:
+    return f"uploads/{job_id}/{number}/"
+
+
+def round_prefix(job_id: str, number: int) -> str:
+    return f"jobs/{job_id}/rounds/{number}/"
+
+
+def merged_key(job_id: str, number: int, fence: int) -> str:
+    return f"{round_prefix(job_id, number)}merged/{fence}/model.safetensors"
+
+
+def partial_key(job_id: str, number: int, terms: list[tuple[int, str, float]]) -> str:
+    """Named by all that its bytes depend on, so a partial sum that lies there already is right."""
+    text = "\n".join(f"{shard} {digest} {weight!r}" for shard, digest, weight in terms)
+    return f"{round_prefix(job_id, number)}partials/{hashlib.sha256(text.encode()).hexdigest()}.sum"
+
+
+def base_key(job_id: str, fence: int) -> str:
+    return f"jobs/{job_id}/base/{fence}.safetensors"
+
+
+def source_key(dataset_id: str) -> str:
+    return f"datasets/{dataset_id}/source/data"
+
+
+def shard_key(dataset_id: str, plan: str, output: str, fence: int) -> str:
+    """The fence keeps two attempts at the same plan apart; their rows say which one counts."""
+    return f"datasets/{dataset_id}/shards/{plan}/{fence}/{output}.parquet"

@@ -1,0 +1,79 @@
+"""What must happen when nothing else happens: leases expire, sessions are flushed, old rounds are collected.
+
+Every loop works from rows and deadlines, never from what was sent: a lost message is healed here at the latest.
+"""
+
+import asyncio
+
+from trainnet.coordinator.sessions import Sessions
+from trainnet.coordinator.usecases.context import Context
+from trainnet.coordinator.usecases.leases import Leases
+from trainnet.coordinator.usecases.retention import Retention
+from trainnet.runtime.lifecycle import wait_or_stop
+from trainnet.runtime.log import get_logger
+from trainnet.runtime.store_errors import StoreError
+
+COLLECT_SECONDS = 2.0
+
+
+class Housekeeping:
+    def __init__(self, context: Context, leases: Leases, sessions: Sessions, retention: Retention) -> None:
+        self._context = context
+        self._leases = leases
+        self._sessions = sessions
+        self._retention = retention
+        self._started = context.monotonic()
+        self._log = get_logger(__name__)
+
+    async def expire(self, stop: asyncio.Event) -> None:
+        """Ends what is over: this replica's own leases by the monotonic clock, aggregators' claims and orphans of
+        other incarnations by the database's, the latter after one lease of grace from our own start."""
+        settings = self._context.settings
+        period = min(1.0, settings.lease_ttl / 8)
+        while not await wait_or_stop(stop, period):
+            now = self._context.monotonic()
+            for session in self._sessions:
+                for attempt in list(session.attempts.values()):
+                    if attempt.deadline < now:
+                        self._sessions.drop(attempt.fence)
+                        if await self._leases.expire(attempt.fence):
+                            what = "lease" if attempt.leased else "assignment"
+                            self._log.warning(
+                                f"{what} expired", fence=attempt.fence, worker=session.worker, job=attempt.job
+                            )
+                self._sessions.forget(session)
+            up = now - self._started
+            if up > settings.claim_ttl:
+                for fence in await self._leases.expired_claims():
+                    await self._leases.expire(fence)
+                    self._log.warning("claim expired", fence=fence)
+            if up > settings.lease_ttl:
+                mine = [fence for session in self._sessions for fence in session.attempts]
+                for fence in await self._leases.orphans(mine, settings.lease_ttl):
+                    if await self._leases.expire(fence):
+                        self._log.warning("orphaned lease expired", fence=fence)
+
+    async def flush(self, stop: asyncio.Event) -> None:
+        """Sessions and leases live in memory between flushes; SQL hears of them in one batch."""
+        period = max(0.2, self._context.settings.lease_ttl / 4)
+        while True:
+            stopping = await wait_or_stop(stop, period)
+            now, wall = self._context.monotonic(), self._context.clock()
+            seen = {session.worker: wall for session in self._sessions if now - session.seen < 2 * period}
+            leases = [
+                attempt.fence
+                for session in self._sessions
+                for attempt in session.attempts.values()
+                if attempt.leased and attempt.deadline > now
+            ]
+            await self._leases.flush(seen, leases)
+            if stopping:
+                return
+
+    async def collect(self, stop: asyncio.Event) -> None:
+        while not await wait_or_stop(stop, COLLECT_SECONDS):
+            try:
+                while await self._retention.collect():
+                    pass
+            except StoreError as error:
+                self._log.warning("old rounds are not collected yet", error=str(error))

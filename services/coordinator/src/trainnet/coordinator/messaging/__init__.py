@@ -1,0 +1,1 @@
+"""NATS: assignments, events and who may subscribe to what."""

@@ -1,0 +1,87 @@
+"""Gives ready tasks to the free slots of this replica's own sessions, as soon as either appears."""
+
+import asyncio
+import json
+
+from nats.aio.client import Client
+
+from trainnet.coordinator.domain.scheduling import match
+from trainnet.coordinator.domain.states import Pool
+from trainnet.coordinator.messaging.assignments import ring
+from trainnet.coordinator.sessions import LiveAttempt, Sessions
+from trainnet.coordinator.usecases.context import Context
+from trainnet.coordinator.usecases.leases import Leases, ready_task
+from trainnet.runtime.log import get_logger
+
+LOOK_AHEAD = 256
+"""Ready tasks looked at in one pass, at least."""
+
+
+class Scheduler:
+    def __init__(self, context: Context, leases: Leases, sessions: Sessions, nats: Client) -> None:
+        self._context = context
+        self._leases = leases
+        self._sessions = sessions
+        self._nats = nats
+        self._wanted = asyncio.Event()
+        self._log = get_logger(__name__)
+
+    def wake(self) -> None:
+        self._wanted.set()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            try:
+                async with asyncio.timeout(1.0):
+                    await self._wanted.wait()
+            except TimeoutError:
+                pass  # tasks that another replica made ready, and pauses that ended
+            self._wanted.clear()
+            while await self.pass_once():
+                pass
+
+    async def pass_once(self) -> int:
+        """One look at what is ready and who is free; answers how many tasks were given out."""
+        candidates = [session.candidate() for session in self._sessions if session.free_slots]
+        if not candidates:
+            return 0
+        free = sum(candidate.free_slots for candidate in candidates)
+        trusted = any(candidate.pool is Pool.TRUSTED for candidate in candidates)
+        rows = {row.id: row for row in await self._leases.ready(trusted=trusted, limit=max(LOOK_AHEAD, 2 * free))}
+        if not rows:
+            return 0
+        everyone = [session.candidate() for session in self._sessions if session.connected]
+        ready = [
+            ready_task(
+                row,
+                self._sessions.last_trained(row.job, row.shard) if row.job else "",
+                frozenset(json.loads(row.excluded)),
+            )
+            for row in rows.values()
+        ]
+        matches = match(ready, everyone)
+        if not matches:
+            return 0
+        offers = await self._leases.offer(matches, rows)
+        deadline = self._context.monotonic() + self._context.settings.accept_ttl
+        for offer in offers:
+            task = offer.task
+            self._sessions.hold(
+                offer.worker,
+                LiveAttempt(
+                    fence=offer.fence,
+                    kind=task.kind,
+                    job=task.job or "",
+                    round=task.round,
+                    shard=task.shard,
+                    leased=False,
+                    deadline=deadline,
+                    expires=offer.expires,
+                ),
+            )
+        for offer in offers:
+            await ring(self._nats, offer)
+            self._log.debug(
+                "assigned", fence=offer.fence, worker=offer.worker, kind=offer.task.kind, job=offer.task.job
+            )
+        return len(offers)

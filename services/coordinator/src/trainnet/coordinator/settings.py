@@ -1,0 +1,36 @@
+"""Settings of the coordinator, from TRAINNET_* variables."""
+
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+
+from trainnet.runtime.settings import LogSettings, NatsSettings, StoreSettings
+
+
+class CoordinatorSettings(StoreSettings, NatsSettings, LogSettings):
+    """Everything the coordinator is told from outside. Durations are seconds."""
+
+    listen: str = "127.0.0.1:7080"
+    database_url: str = "sqlite+aiosqlite:///coordinator.db"
+    admin_token: SecretStr
+    aggregator_token: SecretStr
+    join_token: SecretStr | None = None
+    """Lets workers join the trusted pool; more tokens come from OperatorService."""
+
+    nats_public_url: str = ""
+    """Where workers reach NATS; the coordinator's own address when empty."""
+    nats_callout_user: str = "callout"
+    nats_callout_password: SecretStr
+    nats_callout_seed: SecretStr
+    """Account seed that signs what a connecting worker may do."""
+
+    heartbeat_interval: float = Field(default=5.0, gt=0)
+    lease_ttl: float = Field(default=20.0, gt=0)
+    accept_ttl: float = Field(default=10.0, gt=0)
+    """How long an assignment waits for its worker's accept."""
+    claim_ttl: float = Field(default=20.0, gt=0)
+    """How long an aggregator's claim lasts without renewal."""
+    url_ttl: float = Field(default=3600.0, ge=60, le=604800)
+    keep_rounds: int = Field(default=2, ge=1)
+    drain_grace: float = Field(default=2.0, ge=0)
+    ready_file: Path | None = None

@@ -1,0 +1,1 @@
+"""The SQL state: schema, transactions and migrations."""

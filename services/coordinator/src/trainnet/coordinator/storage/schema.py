@@ -1,0 +1,295 @@
+"""Tables. Times are Unix seconds by the coordinator's clock; contract messages that never change are kept as bytes.
+
+The migrations in `migrations/` make these tables; a test holds the two against each other.
+"""
+
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# SQLite gives out rising ids, never again those of deleted rows, only to INTEGER PRIMARY KEY AUTOINCREMENT.
+_Serial = BigInteger().with_variant(Integer, "sqlite")
+
+
+def _artifact(prefix: str) -> list[Column[Any]]:
+    """Columns of an object in the store; all null while there is none."""
+    return [
+        Column(f"{prefix}_key", Text),
+        Column(f"{prefix}_digest", String(100)),
+        Column(f"{prefix}_size", BigInteger),
+        Column(f"{prefix}_part_size", BigInteger),
+    ]
+
+
+replicas = Table(
+    "replicas",
+    metadata,
+    Column("id", String(63), primary_key=True),
+    Column("seen", Float, nullable=False),
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("id", String(63), primary_key=True),
+    Column("request_id", String(128), nullable=False, unique=True),
+    Column("display_name", String(100), nullable=False),
+    Column("pool", String(16), nullable=False),
+    Column("token_hash", String(64), nullable=False, unique=True),
+    Column("version", String(64), nullable=False, default=""),
+    Column("capabilities", LargeBinary, nullable=False, default=b""),
+    Column("paused", Boolean, nullable=False, default=False),
+    Column("drained", Boolean, nullable=False, default=False),
+    Column("banned", Boolean, nullable=False, default=False),
+    Column("created", Float, nullable=False),
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("worker", ForeignKey("workers.id", ondelete="CASCADE"), primary_key=True),
+    Column("epoch", BigInteger, nullable=False),
+    Column("replica", String(63), nullable=False),
+    Column("incarnation", String(64), nullable=False),
+    Column("open", Boolean, nullable=False),
+    Column("seen", Float, nullable=False),
+)
+
+join_tokens = Table(
+    "join_tokens",
+    metadata,
+    Column("token_hash", String(64), primary_key=True),
+    Column("pool", String(16), nullable=False),
+    Column("expires", Float),
+    Column("uses_left", Integer),
+    Column("created", Float, nullable=False),
+)
+
+datasets = Table(
+    "datasets",
+    metadata,
+    Column("id", String(63), primary_key=True),
+    Column("request_id", String(128), nullable=False, unique=True),
+    Column("display_name", String(200), nullable=False),
+    Column("format", String(16), nullable=False),
+    Column("label_column", String(200), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("message", Text, nullable=False, default=""),
+    *_artifact("source"),
+    Column("declaration", LargeBinary, nullable=False),
+    Column("upload_id", Text),
+    Column("schema", LargeBinary),
+    Column("created", Float, nullable=False, index=True),
+    Column("prepared", Float),
+)
+
+plans = Table(
+    "plans",
+    metadata,
+    Column("id", String(63), primary_key=True),
+    Column("dataset", ForeignKey("datasets.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("spec", LargeBinary, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("message", Text, nullable=False, default=""),
+    *_artifact("holdout"),
+    Column("holdout_rows", BigInteger),
+)
+
+shards = Table(
+    "shards",
+    metadata,
+    Column("plan", ForeignKey("plans.id", ondelete="CASCADE"), primary_key=True),
+    Column("shard", Integer, primary_key=True, autoincrement=False),
+    *_artifact("data"),
+    Column("rows", BigInteger, nullable=False),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", String(63), primary_key=True),
+    Column("request_id", String(128), nullable=False, unique=True),
+    Column("request_hash", String(64), nullable=False),
+    Column("spec", LargeBinary, nullable=False),
+    # Schema of the data as it was when the job was created: the model needs it after the data set is gone.
+    Column("schema", LargeBinary),
+    Column("dataset", ForeignKey("datasets.id"), index=True),
+    Column("plan", ForeignKey("plans.id"), index=True),
+    Column("state", String(16), nullable=False, index=True),
+    Column("message", Text, nullable=False, default=""),
+    *_artifact("base"),
+    Column("merged_rounds", Integer, nullable=False, default=0),
+    Column("created", Float, nullable=False, index=True),
+    Column("started", Float),
+    Column("ended", Float),
+)
+
+rounds = Table(
+    "rounds",
+    metadata,
+    Column("job", ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("state", String(16), nullable=False),
+    Column("decision", Text, nullable=False, default=""),
+    Column("group_size", Integer, nullable=False),
+    *_artifact("base"),
+    *_artifact("merged"),
+    Column("merged_sha256", String(64)),
+    Column("metrics", Text, nullable=False, default="{}"),
+    # Collected rounds are not verifiable any more; freed ones have lost their bytes too.
+    Column("collected", Boolean, nullable=False, default=False),
+    Column("freed", Boolean, nullable=False, default=False),
+    Column("opened", Float, nullable=False),
+    Column("closed", Float),
+    Column("claimed", Float),
+    Column("merged", Float),
+)
+
+tasks = Table(
+    "tasks",
+    metadata,
+    Column("id", _Serial, primary_key=True, autoincrement=True),
+    Column("kind", String(16), nullable=False),
+    # What the task is about, so that the same one is never made twice.
+    Column("identity", String(255), nullable=False, unique=True),
+    Column("dataset", String(63), index=True),
+    Column("plan", String(63), index=True),
+    Column("job", String(63)),
+    Column("round", Integer, nullable=False, default=0),
+    # Shard of TRAIN and CHECK, group of SUM, -1 otherwise.
+    Column("shard", Integer, nullable=False, default=-1),
+    # Fence of the update that CHECK is about.
+    Column("subject", BigInteger),
+    Column("architecture", String(63), nullable=False, default=""),
+    Column("shard_digest", String(100), nullable=False, default=""),
+    Column("pool", String(16), nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("ready", Float, nullable=False),
+    Column("failures", Integer, nullable=False, default=0),
+    Column("lost", Integer, nullable=False, default=0),
+    # Workers that failed it, as a JSON list.
+    Column("excluded", Text, nullable=False, default="[]"),
+    Column("message", Text, nullable=False, default=""),
+    Index("ix_tasks_state_priority", "state", "priority", "id"),
+    Index("ix_tasks_job_round", "job", "round"),
+    sqlite_autoincrement=True,
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    # The fence: rises with each attempt at anything, never given out again.
+    Column("fence", _Serial, primary_key=True, autoincrement=True),
+    Column("task", ForeignKey("tasks.id", ondelete="CASCADE"), nullable=False, index=True),
+    # Worker id, or the aggregator's name for its kinds.
+    Column("holder", String(63), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("message", Text, nullable=False, default=""),
+    Column("result", LargeBinary),
+    Column("assigned", Float, nullable=False),
+    Column("leased", Float),
+    Column("declared", Float),
+    Column("received", Float),
+    Column("claimed", Float),
+    Column("ended", Float),
+    Column("expires", Float, nullable=False),
+    Index("ix_attempts_holder_state", "holder", "state"),
+    Index(
+        "ix_attempts_live",
+        "expires",
+        sqlite_where=text("state IN ('ASSIGNED', 'LEASED')"),
+        postgresql_where=text("state IN ('ASSIGNED', 'LEASED')"),
+    ),
+    sqlite_autoincrement=True,
+)
+
+uploads = Table(
+    "uploads",
+    metadata,
+    Column("fence", ForeignKey("attempts.fence", ondelete="CASCADE"), primary_key=True, autoincrement=False),
+    Column("output", String(63), primary_key=True),
+    *_artifact("object"),
+    Column("declaration", LargeBinary, nullable=False),
+    Column("upload_id", Text),
+    Column("completed", Boolean, nullable=False, default=False),
+)
+
+updates = Table(
+    "updates",
+    metadata,
+    Column("fence", ForeignKey("attempts.fence", ondelete="CASCADE"), primary_key=True, autoincrement=False),
+    Column("job", String(63), nullable=False),
+    Column("round", Integer, nullable=False),
+    Column("shard", Integer, nullable=False),
+    Column("worker", String(63), nullable=False),
+    *_artifact("object"),
+    # Rows of the shard, as the coordinator knows them: the update's weight.
+    Column("examples", BigInteger, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("reason", Text, nullable=False, default=""),
+    Column("norm", Float),
+    Column("metrics", Text, nullable=False, default="{}"),
+    Column("decided", Float),
+    Index("ix_updates_job_round", "job", "round"),
+    # Invariant 1: at most one accepted update for each shard of a round.
+    Index(
+        "uq_updates_accepted",
+        "job",
+        "round",
+        "shard",
+        unique=True,
+        sqlite_where=text("state = 'ACCEPTED'"),
+        postgresql_where=text("state = 'ACCEPTED'"),
+    ),
+)
+
+contributions = Table(
+    "contributions",
+    metadata,
+    Column("fence", BigInteger, primary_key=True, autoincrement=False),
+    Column("job", String(63), nullable=False),
+    Column("round", Integer, nullable=False),
+    Column("shard", Integer, nullable=False),
+    Column("worker", String(63), nullable=False, index=True),
+    Column("examples", BigInteger, nullable=False),
+    Column("created", Float, nullable=False),
+    UniqueConstraint("job", "round", "shard"),
+)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", _Serial, primary_key=True, autoincrement=True),
+    Column("subject", String(255), nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+    Column("created", Float, nullable=False),
+    Column("attempts", Integer, nullable=False, default=0),
+    # Until when the replica that claimed the row may publish it; null while nobody did.
+    Column("claimed_until", Float),
+    sqlite_autoincrement=True,
+)

@@ -1,0 +1,152 @@
+"""Tasks and attempts: the one mechanism by which anything gets done.
+
+A task is READY, ASSIGNED, LEASED, perhaps CHECKING, and ends DONE, QUARANTINED or CANCELLED. Each attempt at it has
+a fence of its own; the fence is stale as soon as the attempt is not live any more.
+"""
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy import Row, func, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from trainnet.coordinator.domain import tasks as rules
+from trainnet.coordinator.domain.states import AGGREGATOR_KINDS, LIVE_ATTEMPTS, AttemptState, TaskKind, TaskState
+from trainnet.coordinator.storage.database import Transaction
+from trainnet.coordinator.storage.schema import attempts, sessions, tasks, workers
+
+
+async def add(tx: Transaction, rows: Iterable[dict[str, Any]], now: float) -> None:
+    """Makes READY tasks; those whose identity exists already are left as they are."""
+    values = [{"state": TaskState.READY, "ready": now, **row} for row in rows]
+    if not values:
+        return
+    insert: Any = postgresql.insert if tx.dialect == "postgresql" else sqlite.insert
+    await tx.execute(insert(tasks).on_conflict_do_nothing(index_elements=["identity"]), values)
+    if values[0]["kind"] in AGGREGATOR_KINDS:
+        tx.effects.aggregators_wanted = True
+    else:
+        tx.effects.workers_wanted = True
+
+
+async def find(tx: Transaction, fence: int) -> Row[Any] | None:
+    """The attempt and its task in one row: every column of the task, the attempt's as `fence`, `attempt_state` and
+    so on. Locked on databases that lock rows."""
+    return await tx.one(
+        select(
+            tasks,
+            attempts.c.fence,
+            attempts.c.holder,
+            attempts.c.state.label("attempt_state"),
+            attempts.c.message.label("attempt_message"),
+            attempts.c.result,
+            attempts.c.leased,
+        )
+        .join_from(attempts, tasks, attempts.c.task == tasks.c.id)
+        .where(attempts.c.fence == fence)
+        .with_for_update()
+    )
+
+
+async def move(tx: Transaction, task: int, sources: Iterable[TaskState], target: TaskState, **values: Any) -> bool:
+    """Compare-and-set of a task's state."""
+    return await tx.changed(
+        update(tasks).where(tasks.c.id == task, tasks.c.state.in_(tuple(sources))).values(state=target, **values)
+    )
+
+
+async def end_attempt(tx: Transaction, fence: int, state: AttemptState, now: float, message: str = "") -> bool:
+    """Compare-and-set of a live attempt to an ended state: from here on its fence is stale."""
+    return await tx.changed(
+        update(attempts)
+        .where(attempts.c.fence == fence, attempts.c.state.in_(tuple(LIVE_ATTEMPTS)))
+        .values(state=state, ended=now, message=message)
+    )
+
+
+async def make_ready(tx: Transaction, row: Row[Any], not_before: float, **values: Any) -> None:
+    """Gives a task back for another attempt."""
+    await move(
+        tx,
+        row.id,
+        (TaskState.ASSIGNED, TaskState.LEASED, TaskState.CHECKING),
+        TaskState.READY,
+        ready=not_before,
+        **values,
+    )
+    if row.kind in AGGREGATOR_KINDS:
+        tx.effects.aggregators_wanted = True
+    else:
+        tx.effects.workers_wanted = True
+
+
+async def count_failure(
+    tx: Transaction, row: Row[Any], message: str, now: float, *, final: bool = False
+) -> rules.Verdict:
+    """An explicit failure by the attempt's holder: the task is READY again for somebody else, or QUARANTINED."""
+    excluded = sorted({*json.loads(row.excluded), row.holder})
+    verdict = rules.after_failure(row.failures + 1, await _eligible_workers(tx, row), message)
+    if final or verdict.quarantine:
+        reason = message if final else verdict.reason
+        await move(
+            tx,
+            row.id,
+            (TaskState.ASSIGNED, TaskState.LEASED, TaskState.CHECKING),
+            TaskState.QUARANTINED,
+            failures=row.failures + 1,
+            message=reason,
+        )
+        return rules.Verdict(True, reason)
+    await make_ready(tx, row, now, failures=row.failures + 1, excluded=json.dumps(excluded), message=message)
+    return verdict
+
+
+async def count_lost(tx: Transaction, row: Row[Any], now: float) -> rules.Verdict:
+    """A lease that ended without a word: the task is READY again, or QUARANTINED after too many of them."""
+    verdict = rules.after_lost_lease(row.lost + 1)
+    if verdict.quarantine:
+        await move(tx, row.id, (TaskState.LEASED,), TaskState.QUARANTINED, lost=row.lost + 1, message=verdict.reason)
+    else:
+        await make_ready(tx, row, now, lost=row.lost + 1)
+    return verdict
+
+
+async def _eligible_workers(tx: Transaction, row: Row[Any]) -> int:
+    query = (
+        select(func.count())
+        .select_from(sessions)
+        .join(workers, workers.c.id == sessions.c.worker)
+        .where(sessions.c.open, ~workers.c.banned)
+    )
+    if row.pool == "TRUSTED":
+        query = query.where(workers.c.pool == "TRUSTED")
+    found = await tx.one(query)
+    return int(found[0]) if found else 0
+
+
+async def cancel_of_job(tx: Transaction, job: str, now: float) -> None:
+    """Cancels every task of a job that has not ended, and tells the workers that are at one."""
+    await _cancel(tx, (tasks.c.job == job,), now, "the job ended")
+
+
+async def cancel_of_round(tx: Transaction, job: str, number: int, kinds: Iterable[TaskKind], now: float) -> None:
+    """Cancels what is left to do of a round that was decided without it."""
+    await _cancel(
+        tx, (tasks.c.job == job, tasks.c.round == number, tasks.c.kind.in_(tuple(kinds))), now, "the round was closed"
+    )
+
+
+async def _cancel(tx: Transaction, where: tuple[Any, ...], now: float, why: str) -> None:
+    open_states = (TaskState.READY, TaskState.ASSIGNED, TaskState.LEASED, TaskState.CHECKING)
+    live = await tx.all(
+        select(attempts.c.fence, attempts.c.holder)
+        .join_from(attempts, tasks, attempts.c.task == tasks.c.id)
+        .where(*where, attempts.c.state.in_(tuple(LIVE_ATTEMPTS)))
+    )
+    await tx.execute(
+        update(tasks).where(*where, tasks.c.state.in_(open_states)).values(state=TaskState.CANCELLED, message=why)
+    )
+    for row in live:
+        await end_attempt(tx, row.fence, AttemptState.CANCELLED, now, why)
+        tx.effects.cancelled.append((row.holder, row.fence, why))

@@ -1,0 +1,1 @@
+"""gRPC: converts messages, calls a use case, converts back."""

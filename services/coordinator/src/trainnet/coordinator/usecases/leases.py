@@ -1,0 +1,299 @@
+"""Workers' tasks: offered, leased, given back, lost."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Row, insert, select, update
+
+from trainnet.coordinator.domain.scheduling import Match, ReadyTask
+from trainnet.coordinator.domain.states import (
+    AGGREGATOR_KINDS,
+    LIVE_ATTEMPTS,
+    AttemptState,
+    JobState,
+    Pool,
+    RoundState,
+    TaskKind,
+    TaskState,
+)
+from trainnet.coordinator.storage import tasks as task_store
+from trainnet.coordinator.storage.database import Transaction
+from trainnet.coordinator.storage.schema import attempts, jobs, replicas, rounds, sessions, tasks
+from trainnet.coordinator.usecases import rounds as life
+from trainnet.coordinator.usecases.context import Context
+from trainnet.coordinator.usecases.datasets import Datasets
+from trainnet.coordinator.usecases.jobs import Jobs
+from trainnet.coordinator.usecases.model_specs import task_spec
+from trainnet.v1 import task_pb2, worker_pb2
+
+
+@dataclass(frozen=True)
+class Offer:
+    """An assignment that was committed."""
+
+    fence: int
+    worker: str
+    task: Row[Any]
+    expires: float
+
+
+class Leases:
+    def __init__(self, context: Context, datasets: Datasets, jobs_: Jobs, replica: str) -> None:
+        self._context = context
+        self._datasets = datasets
+        self._jobs = jobs_
+        self._replica = replica
+
+    # --- scheduling ---
+
+    async def ready(self, *, trusted: bool, limit: int) -> list[Row[Any]]:
+        """READY tasks for workers in the order they should go out; without `trusted`, those that anybody may do."""
+        query = select(tasks).where(
+            tasks.c.state == TaskState.READY,
+            tasks.c.ready <= self._context.clock(),
+            tasks.c.kind.not_in(tuple(AGGREGATOR_KINDS)),
+        )
+        if not trusted:
+            query = query.where(tasks.c.pool == Pool.PUBLIC)
+        async with self._context.database.read() as tx:
+            return await tx.all(query.order_by(tasks.c.priority, tasks.c.id).limit(limit))
+
+    async def offer(self, matches: list[Match], rows: dict[int, Row[Any]]) -> list[Offer]:
+        """Assigns by compare-and-set; those that another replica took first are left out."""
+        now = self._context.clock()
+        expires = now + self._context.settings.accept_ttl
+        async with self._context.database.write() as tx:
+            taken = await tx.execute(
+                update(tasks)
+                .where(tasks.c.id.in_([item.task for item in matches]), tasks.c.state == TaskState.READY)
+                .values(state=TaskState.ASSIGNED)
+                .returning(tasks.c.id)
+            )
+            won_ids = {row.id for row in taken}
+            won = [item for item in matches if item.task in won_ids]
+            if not won:
+                return []
+            values = [
+                {
+                    "task": item.task,
+                    "holder": item.worker,
+                    "state": AttemptState.ASSIGNED,
+                    "assigned": now,
+                    "expires": expires,
+                }
+                for item in won
+            ]
+            made = await tx.execute(insert(attempts).returning(attempts.c.fence, sort_by_parameter_order=True), values)
+            fences = [row.fence for row in made]
+        return [Offer(fence, item.worker, rows[item.task], expires) for fence, item in zip(fences, won, strict=True)]
+
+    # --- what workers say ---
+
+    async def accept(self, worker: str, fence: int) -> tuple[Row[Any], task_pb2.TaskSpec] | None:
+        """The lease for an assignment, the same again for a repeat; None when the fence is stale."""
+        now = self._context.clock()
+        async with self._context.database.write() as tx:
+            row = await task_store.find(tx, fence)
+            if row is None or row.holder != worker or row.attempt_state not in LIVE_ATTEMPTS:
+                return None
+            if row.attempt_state == AttemptState.CHECKING:
+                return None
+            if row.attempt_state == AttemptState.ASSIGNED:
+                await tx.execute(
+                    update(attempts)
+                    .where(attempts.c.fence == fence)
+                    .values(state=AttemptState.LEASED, leased=now, expires=now + self._context.settings.lease_ttl)
+                )
+                await task_store.move(tx, row.id, (TaskState.ASSIGNED,), TaskState.LEASED)
+                if row.kind == TaskKind.TRAIN and row.round == 1:
+                    await life.move_job(tx, row.job, frozenset({JobState.QUEUED}), JobState.RUNNING, now)
+        return row, await self.spec(row)
+
+    async def spec(self, row: Row[Any]) -> task_pb2.TaskSpec:
+        """The work of a lease with fresh downloads."""
+        async with self._context.database.read() as tx:
+            return await task_spec(tx, self._context.uploads, row)
+
+    async def held(self, worker: str, fence: int) -> Row[Any] | None:
+        """The lease's row while it is live and this worker's."""
+        async with self._context.database.read() as tx:
+            row = await task_store.find(tx, fence)
+        if row is None or row.holder != worker or row.attempt_state != AttemptState.LEASED:
+            return None
+        return row
+
+    async def fail(self, worker: str, fence: int, reason: worker_pb2.FailReason, message: str) -> bool:
+        """Takes a task back; False when the fence is stale."""
+        now = self._context.clock()
+        async with self._context.database.write() as tx:
+            row = await task_store.find(tx, fence)
+            if row is None or row.holder != worker:
+                return False
+            if row.attempt_state in (AttemptState.FAILED, AttemptState.RELEASED):
+                return True
+            if row.attempt_state not in (AttemptState.ASSIGNED, AttemptState.LEASED):
+                return False
+            if reason == worker_pb2.FAIL_REASON_RELEASED:
+                await task_store.end_attempt(tx, fence, AttemptState.RELEASED, now, message)
+                await task_store.make_ready(tx, row, now)
+                return True
+            await task_store.end_attempt(tx, fence, AttemptState.FAILED, now, message)
+            # What a trusted worker says of the data itself would be said by the next one too.
+            final = reason == worker_pb2.FAIL_REASON_TASK and row.kind in (
+                TaskKind.INSPECT,
+                TaskKind.PREPARE,
+                TaskKind.INITIALIZE,
+            )
+            verdict = await task_store.count_failure(tx, row, message, now, final=final)
+            if verdict.quarantine:
+                await self.given_up(tx, row, verdict.reason, now)
+        return True
+
+    async def given_up(self, tx: Transaction, row: Row[Any], reason: str, now: float) -> None:
+        """A task was quarantined: whoever needed it hears why."""
+        match row.kind:
+            case TaskKind.INSPECT:
+                await self._datasets.failed(tx, row.dataset, reason, now)
+            case TaskKind.PREPARE:
+                await self._jobs.preparation_failed(tx, row.plan, reason, now)
+            case TaskKind.INITIALIZE:
+                await life.fail_job(tx, row.job, f"making the initial weights: {reason}", now)
+            case TaskKind.TRAIN:
+                await self.lock_round(tx, row.job, row.round)
+                await life.settle_round(tx, row.job, row.round, now)
+            case TaskKind.EVALUATE:
+                job = await tx.one(select(jobs).where(jobs.c.id == row.job))
+                if job is not None:
+                    await life.finish_job(tx, job, now)
+            case TaskKind.MERGE:
+                await life.fail_job(tx, row.job, f"merging round {row.round}: {reason}", now)
+
+    async def lock_round(self, tx: Transaction, job: str, number: int) -> Row[Any] | None:
+        """The round's row, open, locked against a decision at the same time."""
+        return await tx.one(
+            select(rounds)
+            .where(rounds.c.job == job, rounds.c.number == number, rounds.c.state == RoundState.OPEN)
+            .with_for_update()
+        )
+
+    # --- sessions ---
+
+    async def hello(self, worker: str, incarnation: str, held: Iterable[int]) -> tuple[int, list[Row[Any]]]:
+        """(epoch, live attempts) of a new session. Leases that the worker does not hold any more go back at once."""
+        now = self._context.clock()
+        kept = set(held)
+        async with self._context.database.write() as tx:
+            before = await tx.one(select(sessions).where(sessions.c.worker == worker).with_for_update())
+            epoch = 1 if before is None else before.epoch + 1
+            values = {
+                "epoch": epoch,
+                "replica": self._replica,
+                "incarnation": incarnation,
+                "open": True,
+                "seen": now,
+            }
+            if before is None:
+                await tx.execute(sessions.insert().values(worker=worker, **values))
+            else:
+                await tx.execute(update(sessions).where(sessions.c.worker == worker).values(**values))
+            restarted = before is not None and before.incarnation != incarnation
+            query = (
+                select(attempts.c.fence)
+                .where(
+                    attempts.c.holder == worker,
+                    attempts.c.state.in_((AttemptState.ASSIGNED, AttemptState.LEASED)),
+                )
+                .order_by(attempts.c.fence)
+            )
+            live = []
+            for found in await tx.all(query):
+                row = await task_store.find(tx, found.fence)
+                if row is None or row.kind in AGGREGATOR_KINDS:
+                    continue
+                if row.attempt_state == AttemptState.LEASED and row.fence not in kept:
+                    await self._lose(tx, row, now, counts=restarted, why="its worker came back without it")
+                elif row.attempt_state == AttemptState.ASSIGNED and restarted:
+                    await self._lose(tx, row, now, counts=False, why="its worker restarted before it accepted")
+                else:
+                    live.append(row)
+            tx.effects.workers_wanted = True
+        return epoch, live
+
+    async def left(self, worker: str, epoch: int) -> None:
+        """The stream of a session ended."""
+        async with self._context.database.write() as tx:
+            await tx.execute(
+                update(sessions).where(sessions.c.worker == worker, sessions.c.epoch == epoch).values(open=False)
+            )
+
+    async def flush(self, seen: dict[str, float], leases: list[int]) -> None:
+        """Writes in one batch what heartbeats said since the last time."""
+        now = self._context.clock()
+        async with self._context.database.write() as tx:
+            known = await tx.changed(update(replicas).where(replicas.c.id == self._replica).values(seen=now))
+            if not known:
+                await tx.execute(replicas.insert().values(id=self._replica, seen=now))
+            if seen:
+                await tx.execute(
+                    update(sessions)
+                    .where(sessions.c.worker.in_(tuple(seen)), sessions.c.replica == self._replica)
+                    .values(seen=now)
+                )
+            if leases:
+                await tx.execute(
+                    update(attempts)
+                    .where(attempts.c.fence.in_(leases), attempts.c.state == AttemptState.LEASED)
+                    .values(expires=now + self._context.settings.lease_ttl)
+                )
+
+    async def expire(self, fence: int) -> bool:
+        """Ends an assignment or a lease whose time is over."""
+        async with self._context.database.write() as tx:
+            row = await task_store.find(tx, fence)
+            if row is None or row.attempt_state not in (AttemptState.ASSIGNED, AttemptState.LEASED):
+                return False
+            counts = row.attempt_state == AttemptState.LEASED
+            await self._lose(tx, row, self._context.clock(), counts=counts, why="its lease expired")
+            if row.kind in AGGREGATOR_KINDS or not counts:
+                return True
+            tx.effects.cancelled.append((row.holder, fence, "the lease expired"))
+        return True
+
+    async def orphans(self, mine: Iterable[int], grace: float) -> list[int]:
+        """Fences whose time by the database has been over for `grace` seconds and that no session here holds."""
+        held = set(mine)
+        query = select(attempts.c.fence).where(
+            attempts.c.state.in_((AttemptState.ASSIGNED, AttemptState.LEASED)),
+            attempts.c.expires < self._context.clock() - grace,
+        )
+        async with self._context.database.read() as tx:
+            return [row.fence for row in await tx.all(query) if row.fence not in held]
+
+    async def expired_claims(self) -> list[int]:
+        """Fences of aggregators' claims that were not renewed in time."""
+        query = (
+            select(attempts.c.fence)
+            .join_from(attempts, tasks, attempts.c.task == tasks.c.id)
+            .where(
+                attempts.c.state == AttemptState.LEASED,
+                attempts.c.expires < self._context.clock(),
+                tasks.c.kind.in_(tuple(AGGREGATOR_KINDS)),
+            )
+        )
+        async with self._context.database.read() as tx:
+            return [row.fence for row in await tx.all(query)]
+
+    async def _lose(self, tx: Transaction, row: Row[Any], now: float, *, counts: bool, why: str) -> None:
+        """The attempt's holder is gone. Aggregators that vanish say nothing against their task."""
+        await task_store.end_attempt(tx, row.fence, AttemptState.EXPIRED, now, why)
+        if not counts or row.kind in AGGREGATOR_KINDS:
+            await task_store.make_ready(tx, row, now)
+            return
+        verdict = await task_store.count_lost(tx, row, now)
+        if verdict.quarantine:
+            await self.given_up(tx, row, verdict.reason, now)
+
+
+def ready_task(row: Row[Any], last_worker: str, excluded: frozenset[str]) -> ReadyTask:
+    return ReadyTask(row.id, row.priority, Pool(row.pool), row.architecture, row.shard_digest, last_worker, excluded)

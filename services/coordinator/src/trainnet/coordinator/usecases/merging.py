@@ -1,0 +1,282 @@
+"""Aggregators' tasks: checks that accept or reject updates, sums, merges."""
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any
+
+from google.protobuf.duration_pb2 import Duration
+from sqlalchemy import Row, insert, select, update
+
+from trainnet.coordinator.domain import names
+from trainnet.coordinator.domain.states import AGGREGATOR_KINDS, AttemptState, TaskKind, TaskState, UpdateState
+from trainnet.coordinator.storage import tasks as task_store
+from trainnet.coordinator.storage.database import Transaction
+from trainnet.coordinator.storage.events import emit
+from trainnet.coordinator.storage.schema import attempts, contributions, jobs, rounds, tasks, updates
+from trainnet.coordinator.usecases import rounds as life
+from trainnet.coordinator.usecases.context import Context
+from trainnet.coordinator.usecases.errors import StaleFence
+from trainnet.coordinator.usecases.leases import Leases
+from trainnet.coordinator.usecases.model_specs import job_spec
+from trainnet.v1 import events_pb2, merge_pb2, task_pb2
+
+MAX_MERGE_FAILURES = 10
+RETRY_SECONDS = 0.5
+
+
+class Merging:
+    def __init__(self, context: Context, leases: Leases) -> None:
+        self._context = context
+        self._leases = leases
+        self._wanted = asyncio.Event()
+        self._closed = False
+
+    def close(self) -> None:
+        """Nobody waits any longer: this replica stops."""
+        self._closed = True
+        self.wake()
+
+    def wake(self) -> None:
+        """There may be work: whoever waits looks."""
+        self._wanted.set()
+        self._wanted = asyncio.Event()
+
+    async def claim(self, request: merge_pb2.ClaimRequest) -> list[merge_pb2.MergeTask]:
+        """Claims what is ready, waiting for the first task up to the asked time."""
+        kinds = {task_pb2.TaskKind.Name(kind).removeprefix("TASK_KIND_") for kind in request.kinds}
+        wanted_kinds = tuple(AGGREGATOR_KINDS & kinds) if kinds else tuple(AGGREGATOR_KINDS)
+        until = self._context.monotonic() + min(request.wait.ToTimedelta().total_seconds(), 30.0)
+        while True:
+            wanted = self._wanted  # taken before the look, so that nothing is missed in between
+            claimed = await self._claim(request.aggregator, wanted_kinds, request.max_tasks)
+            left = until - self._context.monotonic()
+            if claimed or left <= 0 or self._closed:
+                return claimed
+            try:
+                async with asyncio.timeout(left):
+                    await wanted.wait()
+            except TimeoutError:
+                return []
+
+    async def _claim(self, aggregator: str, kinds: tuple[TaskKind, ...], limit: int) -> list[merge_pb2.MergeTask]:
+        now = self._context.clock()
+        query = (
+            select(tasks.c.id)
+            .where(tasks.c.state == TaskState.READY, tasks.c.kind.in_(kinds), tasks.c.ready <= now)
+            .order_by(tasks.c.priority, tasks.c.id)
+            .limit(limit)
+        )
+        async with self._context.database.read() as tx:
+            if await tx.one(query) is None:
+                return []
+        async with self._context.database.write() as tx:
+            taken = await tx.execute(
+                update(tasks)
+                .where(tasks.c.id.in_(query.scalar_subquery()), tasks.c.state == TaskState.READY)
+                .values(state=TaskState.LEASED)
+                .returning(tasks)
+            )
+            rows = sorted(taken.all(), key=lambda row: (row.priority, row.id))
+            if not rows:
+                return []
+            values = [
+                {
+                    "task": row.id,
+                    "holder": aggregator,
+                    "state": AttemptState.LEASED,
+                    "assigned": now,
+                    "leased": now,
+                    "expires": now + self._context.settings.claim_ttl,
+                }
+                for row in rows
+            ]
+            made = await tx.execute(insert(attempts).returning(attempts.c.fence, sort_by_parameter_order=True), values)
+            fences = [row.fence for row in made]
+            return [await self._work(tx, row, fence, now) for row, fence in zip(rows, fences, strict=True)]
+
+    async def _work(self, tx: Transaction, row: Row[Any], fence: int, now: float) -> merge_pb2.MergeTask:
+        uploads = self._context.uploads
+        ttl = Duration()
+        ttl.FromMilliseconds(round(self._context.settings.claim_ttl * 1000))
+        task = merge_pb2.MergeTask(fence=fence, ttl=ttl, round=names.round_of(row.job, row.round))
+        job = await tx.one(select(jobs).where(jobs.c.id == row.job))
+        in_round = (rounds.c.job == row.job, rounds.c.number == row.round)
+        round_row = await tx.one(select(rounds).where(*in_round))
+        if job is None or round_row is None:
+            raise RuntimeError(f"task {row.id} has no job or round")
+        spec = job_spec(job)
+        base = uploads.artifact(round_row, "base")
+        if row.kind == TaskKind.CHECK:
+            subject = await tx.one(select(updates).where(updates.c.fence == row.subject))
+            if subject is None:
+                raise RuntimeError(f"task {row.id} checks an update that is not there")
+            await tx.execute(update(attempts).where(attempts.c.fence == row.subject).values(claimed=now))
+            task.check.CopyFrom(
+                merge_pb2.CheckWork(
+                    update=uploads.artifact(subject, "object"), base=base, max_update_norm=spec.merge.max_update_norm
+                )
+            )
+            return task
+        groups = await self._groups(tx, row.job, row.round, round_row.group_size)
+        if row.kind == TaskKind.SUM:
+            group = next(item for item in groups if item.group == row.shard)
+            task.sum.CopyFrom(merge_pb2.SumWork(group=group.group, terms=group.terms, base=base, key=group.partial_key))
+            return task
+        await tx.execute(update(rounds).where(*in_round).values(claimed=now))
+        key = names.merged_key(row.job, row.round, fence)
+        task.merge.CopyFrom(merge_pb2.MergeWork(groups=groups, base=base, policy=spec.merge, key=key))
+        return task
+
+    async def _groups(self, tx: Transaction, job: str, number: int, size: int) -> list[merge_pb2.Group]:
+        """The accepted updates of a round by group, each group by shard: the order of the arithmetic."""
+        query = (
+            select(updates)
+            .where(updates.c.job == job, updates.c.round == number, updates.c.state == UpdateState.ACCEPTED)
+            .order_by(updates.c.shard)
+        )
+        by_group: dict[int, list[merge_pb2.Term]] = {}
+        for row in await tx.all(query):
+            term = merge_pb2.Term(
+                shard=row.shard, update=self._context.uploads.artifact(row, "object"), weight=float(row.examples)
+            )
+            by_group.setdefault(row.shard // size, []).append(term)
+        return [
+            merge_pb2.Group(
+                group=group,
+                terms=terms,
+                partial_key=names.partial_key(
+                    job, number, [(term.shard, term.update.digest, term.weight) for term in terms]
+                ),
+            )
+            for group, terms in sorted(by_group.items())
+        ]
+
+    async def renew(self, fences: Iterable[int]) -> list[int]:
+        expires = self._context.clock() + self._context.settings.claim_ttl
+        async with self._context.database.write() as tx:
+            renewed = await tx.execute(
+                update(attempts)
+                .where(attempts.c.fence.in_(list(fences)), attempts.c.state == AttemptState.LEASED)
+                .values(expires=expires)
+                .returning(attempts.c.fence)
+            )
+            return sorted(row.fence for row in renewed)
+
+    async def report_check(self, report: merge_pb2.ReportCheckRequest) -> None:
+        """The verdict on an update, in one transaction with all that follows from it."""
+        now = self._context.clock()
+        async with self._context.database.write() as tx:
+            row = await self._finish(tx, report.fence, now)
+            if row is None:
+                return
+            subject = await task_store.find(tx, row.subject)
+            received = await tx.one(
+                select(updates).where(updates.c.fence == row.subject, updates.c.state == UpdateState.RECEIVED)
+            )
+            if subject is None or received is None or subject.attempt_state != AttemptState.CHECKING:
+                return  # decided otherwise in the meantime: the round closed, the job ended
+            round_row = await self._leases.lock_round(tx, row.job, row.round)
+            if round_row is None:
+                await self._reject(tx, subject, "the round was closed before the check", now, train_again=False)
+            elif report.accepted:
+                await self._accept(tx, subject, received, round_row, report.norm, now)
+            else:
+                await self._reject(tx, subject, f"{report.reason}: {report.message}", now, train_again=True)
+
+    async def _accept(
+        self, tx: Transaction, subject: Row[Any], received: Row[Any], round_row: Row[Any], norm: float, now: float
+    ) -> None:
+        fence = subject.fence
+        await tx.execute(
+            update(updates).where(updates.c.fence == fence).values(state=UpdateState.ACCEPTED, norm=norm, decided=now)
+        )
+        await task_store.end_attempt(tx, fence, AttemptState.DONE, now)
+        await task_store.move(tx, subject.id, (TaskState.CHECKING,), TaskState.DONE)
+        await tx.execute(
+            contributions.insert().values(
+                fence=fence,
+                job=received.job,
+                round=received.round,
+                shard=received.shard,
+                worker=received.worker,
+                examples=received.examples,
+                created=now,
+            )
+        )
+        acknowledged = events_pb2.ShardAcknowledged(
+            round=names.round_of(received.job, received.round),
+            shard=received.shard,
+            fence=fence,
+            worker=names.worker(received.worker),
+            digest=received.object_digest,
+            examples=received.examples,
+        )
+        await emit(tx, received.job, events_pb2.Event(shard_acknowledged=acknowledged), now)
+        tx.effects.verdicts.append((received.worker, fence, True, ""))
+        tx.effects.changed.add(names.job(received.job))
+        job = await tx.one(select(jobs).where(jobs.c.id == received.job))
+        if job is not None:
+            await life.add_sum_when_complete(tx, round_row, received.shard, job_spec(job).plan.shards, now)
+        await life.settle_round(tx, received.job, received.round, now)
+
+    async def _reject(self, tx: Transaction, subject: Row[Any], reason: str, now: float, *, train_again: bool) -> None:
+        fence = subject.fence
+        await tx.execute(
+            update(updates)
+            .where(updates.c.fence == fence)
+            .values(state=UpdateState.REJECTED, reason=reason, decided=now)
+        )
+        await task_store.end_attempt(tx, fence, AttemptState.REJECTED, now, reason)
+        rejected = events_pb2.UpdateRejected(
+            round=names.round_of(subject.job, subject.round),
+            shard=subject.shard,
+            fence=fence,
+            worker=names.worker(subject.holder),
+            reason=reason,
+        )
+        await emit(tx, subject.job, events_pb2.Event(update_rejected=rejected), now)
+        tx.effects.verdicts.append((subject.holder, fence, False, reason))
+        if train_again:
+            verdict = await task_store.count_failure(tx, subject, f"its update was rejected: {reason}", now)
+            if verdict.quarantine:
+                await self._leases.given_up(tx, subject, verdict.reason, now)
+
+    async def report_sum(self, fence: int) -> None:
+        async with self._context.database.write() as tx:
+            await self._finish(tx, fence, self._context.clock())
+
+    async def report_merge(self, report: merge_pb2.ReportMergeRequest) -> None:
+        now = self._context.clock()
+        async with self._context.database.write() as tx:
+            row = await self._finish(tx, report.fence, now)
+            if row is not None:
+                await life.round_merged(tx, row.job, row.round, report.merged, report.sha256, now)
+
+    async def report_failure(self, fence: int, message: str) -> None:
+        """The task is tried again after a pause that grows; a merge that fails again and again fails the job."""
+        now = self._context.clock()
+        async with self._context.database.write() as tx:
+            row = await task_store.find(tx, fence)
+            if row is None or row.attempt_state not in (AttemptState.LEASED, AttemptState.FAILED):
+                raise StaleFence(fence)
+            if not await task_store.end_attempt(tx, fence, AttemptState.FAILED, now, message):
+                return
+            failures = row.failures + 1
+            if row.kind == TaskKind.MERGE and failures >= MAX_MERGE_FAILURES:
+                reason = f"failed {failures} times, last: {message}"
+                await task_store.move(tx, row.id, (TaskState.LEASED,), TaskState.QUARANTINED, message=reason)
+                await self._leases.given_up(tx, row, reason, now)
+                return
+            pause = min(RETRY_SECONDS * 2 ** min(failures, 6), 30.0)
+            await task_store.make_ready(tx, row, now + pause, failures=failures, message=message)
+
+    async def _finish(self, tx: Transaction, fence: int, now: float) -> Row[Any] | None:
+        """Ends a claim as DONE; None when it was done before. Raises StaleFence."""
+        row = await task_store.find(tx, fence)
+        if row is None or row.attempt_state not in (AttemptState.LEASED, AttemptState.DONE):
+            raise StaleFence(fence)
+        if row.attempt_state == AttemptState.DONE:
+            return None
+        await task_store.end_attempt(tx, fence, AttemptState.DONE, now)
+        await task_store.move(tx, row.id, (TaskState.LEASED,), TaskState.DONE)
+        return row

@@ -1,0 +1,65 @@
+"""The small files beside a model's weights: a configuration for programs, a card for people."""
+
+import json
+
+from google.protobuf import json_format
+
+from trainnet.v1 import job_pb2
+
+
+def model_config(job: job_pb2.Job, number: int) -> str:
+    """`config.json`: all that loading needs: architecture, hyperparameters, and how the data are encoded."""
+    schema = json_format.MessageToDict(job.schema, preserving_proto_field_name=True) if job.HasField("schema") else None
+    config = {
+        "format": "trainnet",
+        "architecture": job.spec.architecture,
+        "hyperparameters": json_format.MessageToDict(job.spec.hyperparameters),
+        "labels": [item.name for item in job.schema.classes],
+        "schema": schema,
+        "job": job.name,
+        "round": number,
+    }
+    return json.dumps(config, indent=2, ensure_ascii=False) + "\n"
+
+
+def model_card(job: job_pb2.Job, number: int) -> str:
+    """`README.md`: what the model is, how it did, and where every weight comes from."""
+    lines = [
+        f"# {job.spec.display_name or job.name}",
+        "",
+        f"Architecture `{job.spec.architecture}`, trained by TrainNet as `{job.name}`; these are the weights after "
+        f"round {number} of {job.spec.rounds}.",
+        "",
+    ]
+    if job.HasField("schema"):
+        classes = ", ".join(item.name for item in job.schema.classes[:20])
+        more = f" and {len(job.schema.classes) - 20} more" if len(job.schema.classes) > 20 else ""
+        lines += [
+            "## Data",
+            "",
+            f"{job.schema.rows} rows, of which {job.spec.plan.holdout_fraction:.0%} were held out for evaluation; "
+            f"{job.spec.plan.shards} shards. Label `{job.schema.label}`: {classes}{more}.",
+            "",
+        ]
+    rounds = [item for item in job.rounds if item.merged_sha256 and item.number <= number]
+    lines += ["## Rounds", "", "| round | updates | examples | accuracy | loss | SHA-256 of the merged weights |"]
+    lines += ["|---|---|---|---|---|---|"]
+    for item in rounds:
+        examples = sum(entry.examples for entry in item.manifest)
+        accuracy, loss = (_number(item.metrics[key]) if key in item.metrics else "" for key in ("accuracy", "loss"))
+        lines.append(
+            f"| {item.number} | {len(item.manifest)} | {examples} | {accuracy} | {loss} | `{item.merged_sha256}` |"
+        )
+    if rounds:
+        lines += ["", f"## Updates of round {rounds[-1].number}", "", "| shard | worker | examples | digest |"]
+        lines += ["|---|---|---|---|"]
+        lines += [
+            f"| {entry.shard} | {entry.worker} | {entry.examples} | `{entry.update.digest}` |"
+            for entry in rounds[-1].manifest
+        ]
+    lines += ["", f"`trainnet jobs verify {job.name}` recomputes the merged weights from these updates.", ""]
+    return "\n".join(lines)
+
+
+def _number(value: float) -> str:
+    return f"{value:.4f}"

@@ -1,0 +1,300 @@
+"""The life of a job after its creation: rounds open, close, merge and are evaluated, each step in the transaction of
+what caused it."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Row, func, select, update
+
+from trainnet.coordinator.domain import names
+from trainnet.coordinator.domain.rounds import decide_close, group_size
+from trainnet.coordinator.domain.states import (
+    ENDED_JOBS,
+    ENDED_TASKS,
+    JobState,
+    PlanState,
+    Pool,
+    Priority,
+    RoundState,
+    TaskKind,
+    TaskState,
+    UpdateState,
+)
+from trainnet.coordinator.storage import tasks as task_store
+from trainnet.coordinator.storage.database import Transaction
+from trainnet.coordinator.storage.events import emit
+from trainnet.coordinator.storage.schema import jobs, plans, rounds, shards, tasks, updates
+from trainnet.coordinator.usecases.model_specs import job_spec
+from trainnet.v1 import artifact_pb2, events_pb2, job_pb2
+
+
+def artifact_values(prefix: str, artifact: artifact_pb2.Artifact) -> dict[str, Any]:
+    """Column values of an object."""
+    return {
+        f"{prefix}_key": artifact.key,
+        f"{prefix}_digest": artifact.digest,
+        f"{prefix}_size": artifact.size_bytes,
+        f"{prefix}_part_size": artifact.part_size_bytes,
+    }
+
+
+async def move_job(
+    tx: Transaction,
+    job_id: str,
+    sources: frozenset[JobState],
+    target: JobState,
+    now: float,
+    message: str = "",
+    **values: Any,
+) -> bool:
+    """Compare-and-set of a job's state, told to everybody."""
+    moved = await tx.changed(
+        update(jobs)
+        .where(jobs.c.id == job_id, jobs.c.state.in_(tuple(sources)))
+        .values(state=target, message=message, **values)
+    )
+    if moved:
+        name = names.job(job_id)
+        state = f"JOB_STATE_{target}"
+        changed = events_pb2.JobChanged(job=name, state=state, message=message)
+        await emit(tx, job_id, events_pb2.Event(job_changed=changed), now)
+        tx.effects.changed.add(name)
+    return moved
+
+
+ACTIVE = frozenset(JobState) - ENDED_JOBS
+
+
+async def start_prepared_jobs(tx: Transaction, plan_id: str, now: float) -> None:
+    """A plan is ready: its jobs that have their weights too open their first round."""
+    for job in await tx.all(select(jobs).where(jobs.c.plan == plan_id, jobs.c.state == JobState.PREPARING)):
+        await _open_first(tx, job, now)
+
+
+async def start_initialized_job(tx: Transaction, job_id: str, base: artifact_pb2.Artifact, now: float) -> None:
+    """The initial weights are there: the job opens its first round once its plan is ready."""
+    await tx.execute(update(jobs).where(jobs.c.id == job_id).values(**artifact_values("base", base)))
+    job = await tx.one(select(jobs).where(jobs.c.id == job_id, jobs.c.state == JobState.PREPARING))
+    if job is not None:
+        await _open_first(tx, job, now)
+
+
+async def _open_first(tx: Transaction, job: Row[Any], now: float) -> None:
+    if job.base_key is None:
+        return
+    if job.plan is not None:
+        plan = await tx.one(select(plans.c.state).where(plans.c.id == job.plan))
+        if plan is None or plan.state != PlanState.READY:
+            return
+    base = artifact_pb2.Artifact(
+        key=job.base_key, digest=job.base_digest, size_bytes=job.base_size, part_size_bytes=job.base_part_size
+    )
+    if await move_job(tx, job.id, frozenset({JobState.PREPARING}), JobState.QUEUED, now, started=now):
+        await open_round(tx, job, 1, base, now)
+
+
+async def open_round(tx: Transaction, job: Row[Any], number: int, base: artifact_pb2.Artifact, now: float) -> None:
+    """Round OPEN, its TRAIN tasks READY, its event queued: all or nothing."""
+    spec = job_spec(job)
+    count = spec.plan.shards
+    await tx.execute(
+        rounds.insert().values(
+            job=job.id,
+            number=number,
+            state=RoundState.OPEN,
+            group_size=group_size(count, base.size_bytes),
+            opened=now,
+            **artifact_values("base", base),
+        )
+    )
+    digests = {}
+    if job.plan is not None:
+        query = select(shards.c.shard, shards.c.data_digest).where(shards.c.plan == job.plan)
+        digests = {row.shard: row.data_digest for row in await tx.all(query)}
+    pool = Pool.PUBLIC if spec.pool == job_pb2.POOL_PUBLIC else Pool.TRUSTED
+    await task_store.add(
+        tx,
+        (
+            {
+                "kind": TaskKind.TRAIN,
+                "identity": f"train/{job.id}/{number}/{shard}",
+                "job": job.id,
+                "round": number,
+                "shard": shard,
+                "architecture": spec.architecture,
+                "shard_digest": digests.get(shard, ""),
+                "pool": pool,
+                "priority": Priority.TRAINING,
+            }
+            for shard in range(count)
+        ),
+        now,
+    )
+    opened = events_pb2.RoundOpened(round=names.round_of(job.id, number), shards=count)
+    await emit(tx, job.id, events_pb2.Event(round_opened=opened), now)
+    tx.effects.changed.add(names.job(job.id))
+
+
+async def settle_round(tx: Transaction, job_id: str, number: int, now: float) -> None:
+    """Closes the round, or fails it, when its shards say so. Called with the round's row locked."""
+    in_round = (tasks.c.job == job_id, tasks.c.round == number, tasks.c.kind == TaskKind.TRAIN)
+    counts = {
+        row.state: row.total
+        for row in await tx.all(
+            select(tasks.c.state, func.count().label("total")).where(*in_round).group_by(tasks.c.state)
+        )
+    }
+    quarantined = counts.get(TaskState.QUARANTINED, 0)
+    reasons = []
+    if quarantined:
+        query = select(tasks.c.shard, tasks.c.message).where(*in_round, tasks.c.state == TaskState.QUARANTINED)
+        reasons = [f"shard {row.shard} {row.message}" for row in await tx.all(query)]
+    decision = decide_close(sum(counts.values()), counts.get(TaskState.DONE, 0), quarantined, reasons)
+    if decision.fail:
+        await tx.execute(
+            update(rounds)
+            .where(rounds.c.job == job_id, rounds.c.number == number)
+            .values(state=RoundState.FAILED, decision=decision.reason, closed=now)
+        )
+        await fail_job(tx, job_id, f"round {number}: {decision.reason}", now)
+    elif decision.close:
+        await _close(tx, job_id, number, decision.reason, now)
+
+
+async def _close(tx: Transaction, job_id: str, number: int, reason: str, now: float) -> None:
+    """Freezes the manifest: from here on no update of the round is accepted any more."""
+    await tx.execute(
+        update(rounds)
+        .where(rounds.c.job == job_id, rounds.c.number == number, rounds.c.state == RoundState.OPEN)
+        .values(state=RoundState.MERGING, decision=reason, closed=now)
+    )
+    # A group that is not summed yet is summed by the merge itself.
+    await task_store.cancel_of_round(tx, job_id, number, (TaskKind.SUM, TaskKind.CHECK), now)
+    merge = {
+        "kind": TaskKind.MERGE,
+        "identity": f"merge/{job_id}/{number}",
+        "job": job_id,
+        "round": number,
+        "pool": Pool.TRUSTED,
+        "priority": Priority.PREPARATION,
+    }
+    await task_store.add(tx, [merge], now)
+    closed = events_pb2.RoundClosed(round=names.round_of(job_id, number), decision=reason)
+    await emit(tx, job_id, events_pb2.Event(round_closed=closed), now)
+    tx.effects.changed.add(names.job(job_id))
+
+
+async def add_sum_when_complete(
+    tx: Transaction, round_row: Row[Any], shard: int, shards_of_job: int, now: float
+) -> None:
+    """With the last member of a group accepted, its sum can be made ahead of the round's close."""
+    size = round_row.group_size
+    if size >= shards_of_job:
+        return
+    group = shard // size
+    members = range(group * size, min((group + 1) * size, shards_of_job))
+    accepted = await tx.one(
+        select(func.count()).where(
+            updates.c.job == round_row.job,
+            updates.c.round == round_row.number,
+            updates.c.shard.in_(members),
+            updates.c.state == UpdateState.ACCEPTED,
+        )
+    )
+    if accepted is not None and accepted[0] == len(members):
+        task = {
+            "kind": TaskKind.SUM,
+            "identity": f"sum/{round_row.job}/{round_row.number}/{group}",
+            "job": round_row.job,
+            "round": round_row.number,
+            "shard": group,
+            "pool": Pool.TRUSTED,
+            "priority": Priority.EVALUATION,
+        }
+        await task_store.add(tx, [task], now)
+
+
+async def round_merged(
+    tx: Transaction, job_id: str, number: int, merged: artifact_pb2.Artifact, sha256: str, now: float
+) -> bool:
+    """Commits the pointer to the merged weights, and in the same transaction goes on: evaluation, next round."""
+    won = await tx.changed(
+        update(rounds)
+        .where(rounds.c.job == job_id, rounds.c.number == number, rounds.c.state == RoundState.MERGING)
+        .values(state=RoundState.MERGED, merged_sha256=sha256, merged=now, **artifact_values("merged", merged))
+    )
+    if not won:
+        return False
+    event = events_pb2.RoundMerged(round=names.round_of(job_id, number), merged_sha256=sha256)
+    await emit(tx, job_id, events_pb2.Event(round_merged=event), now)
+    await tx.execute(update(jobs).where(jobs.c.id == job_id).values(merged_rounds=number))
+    job = await tx.one(select(jobs).where(jobs.c.id == job_id))
+    if job is None:
+        return True
+    plan = await tx.one(select(plans.c.holdout_key).where(plans.c.id == job.plan)) if job.plan else None
+    if plan is not None and plan.holdout_key is not None:
+        evaluation = {
+            "kind": TaskKind.EVALUATE,
+            "identity": f"evaluate/{job_id}/{number}",
+            "job": job_id,
+            "round": number,
+            "architecture": job_spec(job).architecture,
+            "pool": Pool.TRUSTED,
+            "priority": Priority.EVALUATION,
+        }
+        await task_store.add(tx, [evaluation], now)
+    if number < job_spec(job).rounds:
+        await open_round(tx, job, number + 1, merged, now)
+    else:
+        await finish_job(tx, job, now)
+    tx.effects.changed.add(names.job(job_id))
+    return True
+
+
+async def round_evaluated(tx: Transaction, job_id: str, number: int, metrics: Mapping[str, float], now: float) -> None:
+    await tx.execute(
+        update(rounds)
+        .where(rounds.c.job == job_id, rounds.c.number == number)
+        .values(metrics=json.dumps(dict(metrics), sort_keys=True))
+    )
+    event = events_pb2.RoundEvaluated(round=names.round_of(job_id, number), metrics=metrics)
+    await emit(tx, job_id, events_pb2.Event(round_evaluated=event), now)
+    tx.effects.changed.add(names.job(job_id))
+    job = await tx.one(select(jobs).where(jobs.c.id == job_id))
+    if job is not None:
+        await finish_job(tx, job, now)
+
+
+async def finish_job(tx: Transaction, job: Row[Any], now: float) -> None:
+    """SUCCEEDED once every round is merged and no evaluation is left."""
+    if job.merged_rounds < job_spec(job).rounds:
+        return
+    left = await tx.one(
+        select(func.count()).where(
+            tasks.c.job == job.id, tasks.c.kind == TaskKind.EVALUATE, tasks.c.state.not_in(tuple(ENDED_TASKS))
+        )
+    )
+    if left is not None and left[0] == 0:
+        await move_job(tx, job.id, ACTIVE, JobState.SUCCEEDED, now, ended=now)
+
+
+async def fail_job(tx: Transaction, job_id: str, reason: str, now: float) -> None:
+    """Ends a job that cannot go on; its model so far stays."""
+    if await move_job(tx, job_id, ACTIVE, JobState.FAILED, now, message=reason, ended=now):
+        await _stop(tx, job_id, RoundState.FAILED, now)
+
+
+async def cancel_job(tx: Transaction, job_id: str, now: float) -> None:
+    """Ends a job for its owner. A merge that was reported first stays."""
+    if await move_job(tx, job_id, ACTIVE, JobState.CANCELLED, now, message="cancelled by its owner", ended=now):
+        await _stop(tx, job_id, RoundState.CANCELLED, now)
+
+
+async def _stop(tx: Transaction, job_id: str, state: RoundState, now: float) -> None:
+    await tx.execute(
+        update(rounds)
+        .where(rounds.c.job == job_id, rounds.c.state.in_((RoundState.OPEN, RoundState.MERGING)))
+        .values(state=state, closed=now)
+    )
+    await task_store.cancel_of_job(tx, job_id, now)

@@ -1,0 +1,158 @@
+"""Jobs and rounds as their owners see them."""
+
+import json
+from typing import Any
+
+from sqlalchemy import Row, func, select
+
+from trainnet.coordinator.domain import names
+from trainnet.coordinator.domain.states import (
+    AGGREGATOR_KINDS,
+    ENDED_JOBS,
+    Pool,
+    RoundState,
+    TaskKind,
+    TaskState,
+    UpdateState,
+)
+from trainnet.coordinator.storage.database import Transaction
+from trainnet.coordinator.storage.events import timestamp
+from trainnet.coordinator.storage.schema import attempts, jobs, rounds, sessions, tasks, updates, workers
+from trainnet.coordinator.usecases.model_specs import job_spec
+from trainnet.coordinator.usecases.uploads import Uploads
+from trainnet.v1 import job_pb2
+
+WAITS_AFTER = 1.0
+"""Seconds that a task is ready before its job says that it waits: shorter waits are the normal beat of a round."""
+
+
+async def job_view(tx: Transaction, uploads: Uploads, row: Row[Any], now: float, *, whole: bool = True) -> job_pb2.Job:
+    """`whole` adds the rounds with their manifests; lists go without."""
+    view = job_pb2.Job(
+        name=names.job(row.id),
+        spec=job_spec(row),
+        state=f"JOB_STATE_{row.state}",
+        state_message=row.message,
+        create_time=timestamp(row.created),
+        merged_rounds=row.merged_rounds,
+    )
+    if row.started is not None:
+        view.start_time.CopyFrom(timestamp(row.started))
+    if row.ended is not None:
+        view.end_time.CopyFrom(timestamp(row.ended))
+    elif not row.message:
+        view.state_message = await _why_waiting(tx, row, now)
+    if row.schema is not None and whole:
+        view.schema.ParseFromString(row.schema)
+    if whole:
+        accepted = await _manifests(tx, uploads, row.id)
+        for round_row in await tx.all(select(rounds).where(rounds.c.job == row.id).order_by(rounds.c.number)):
+            view.rounds.append(round_view(uploads, round_row, accepted.get(round_row.number, [])))
+        evaluated = [item for item in view.rounds if item.metrics]
+        if evaluated:
+            view.metrics.update(evaluated[-1].metrics)
+    else:
+        newest = await tx.one(
+            select(rounds.c.metrics)
+            .where(rounds.c.job == row.id, rounds.c.metrics != "{}")
+            .order_by(rounds.c.number.desc())
+            .limit(1)
+        )
+        if newest is not None:
+            view.metrics.update(json.loads(newest.metrics))
+    return view
+
+
+def round_view(uploads: Uploads, row: Row[Any], manifest: list[job_pb2.ManifestEntry]) -> job_pb2.Round:
+    view = job_pb2.Round(
+        name=names.round_of(row.job, row.number),
+        number=row.number,
+        state=f"ROUND_STATE_{row.state}",
+        decision=row.decision,
+        base=uploads.artifact(row, "base"),
+        merged=uploads.artifact(row, "merged"),
+        merged_sha256=row.merged_sha256 or "",
+        metrics=json.loads(row.metrics),
+        manifest=manifest,
+        open_time=timestamp(row.opened),
+        verifiable=row.state == RoundState.MERGED and not row.collected,
+        group_size=row.group_size,
+    )
+    for field, seconds in (("close_time", row.closed), ("claim_time", row.claimed), ("merged_time", row.merged)):
+        if seconds is not None:
+            getattr(view, field).CopyFrom(timestamp(seconds))
+    return view
+
+
+async def manifest_of(tx: Transaction, uploads: Uploads, job_id: str, number: int) -> list[job_pb2.ManifestEntry]:
+    return (await _manifests(tx, uploads, job_id, number)).get(number, [])
+
+
+async def _manifests(
+    tx: Transaction, uploads: Uploads, job_id: str, number: int | None = None
+) -> dict[int, list[job_pb2.ManifestEntry]]:
+    """Accepted updates by round, each round's by shard."""
+    times = ("assigned", "leased", "declared", "received", "claimed")
+    query = (
+        select(updates, tasks.c.ready, *(attempts.c[name] for name in times))
+        .join_from(updates, attempts, attempts.c.fence == updates.c.fence)
+        .join(tasks, tasks.c.id == attempts.c.task)
+        .where(updates.c.job == job_id, updates.c.state == UpdateState.ACCEPTED)
+        .order_by(updates.c.round, updates.c.shard)
+    )
+    if number is not None:
+        query = query.where(updates.c.round == number)
+    manifests: dict[int, list[job_pb2.ManifestEntry]] = {}
+    for row in await tx.all(query):
+        entry = job_pb2.ManifestEntry(
+            shard=row.shard,
+            worker=names.worker(row.worker),
+            fence=row.fence,
+            update=uploads.artifact(row, "object"),
+            examples=row.examples,
+            metrics=json.loads(row.metrics),
+        )
+        for name in ("ready", *times):
+            seconds = getattr(row, name)
+            if seconds is not None:
+                getattr(entry.times, name).CopyFrom(timestamp(seconds))
+        entry.times.accepted.CopyFrom(timestamp(row.decided))
+        manifests.setdefault(row.round, []).append(entry)
+    return manifests
+
+
+async def _why_waiting(tx: Transaction, row: Row[Any], now: float) -> str:
+    """What an active job waits for when nobody takes its tasks, or nothing."""
+    if row.state in ENDED_JOBS:
+        return ""
+    ready = await tx.one(
+        select(tasks.c.kind, tasks.c.pool, tasks.c.ready)
+        .where(
+            (tasks.c.job == row.id) | (tasks.c.plan == row.plan),
+            tasks.c.state == TaskState.READY,
+        )
+        .order_by(tasks.c.priority, tasks.c.id)
+        .limit(1)
+    )
+    if ready is None or now - ready.ready < WAITS_AFTER:
+        return ""
+    if ready.kind in AGGREGATOR_KINDS:
+        return "waits for an aggregator"
+    query = (
+        select(func.count())
+        .select_from(sessions)
+        .join(workers, workers.c.id == sessions.c.worker)
+        .where(sessions.c.open, ~workers.c.banned, ~workers.c.drained, ~workers.c.paused)
+    )
+    trusted = ready.pool == Pool.TRUSTED
+    if trusted:
+        query = query.where(workers.c.pool == Pool.TRUSTED)
+    online = await tx.one(query)
+    if online is not None and online[0] == 0:
+        return "no trusted worker is online" if trusted else "no worker is online"
+    what = {TaskKind.TRAIN: "train its shards", TaskKind.EVALUATE: "evaluate"}.get(ready.kind, "prepare it")
+    return f"waits for a free worker to {what}"
+
+
+async def one_job(tx: Transaction, job_id: str) -> Row[Any] | None:
+    return await tx.one(select(jobs).where(jobs.c.id == job_id))

@@ -1,0 +1,88 @@
+"""Live views: who looks at a job hears of its changes and of the progress of its tasks."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable
+
+from trainnet.coordinator.domain import names
+from trainnet.coordinator.domain.states import ENDED_JOBS
+from trainnet.coordinator.sessions import LiveAttempt, Sessions
+from trainnet.coordinator.usecases.context import Context
+from trainnet.coordinator.usecases.jobs import Jobs
+from trainnet.v1 import job_pb2, task_pb2
+
+QUIET_SECONDS = 2.0
+"""A job is looked at this often even when nothing was told: what it waits for changes with the workers."""
+GATHER_SECONDS = 0.1
+"""Watchers hear of changes at most ten times a second."""
+
+_ENDED = {job_pb2.JobState.Value(f"JOB_STATE_{state}") for state in ENDED_JOBS}
+
+
+class Watching:
+    def __init__(self, context: Context, jobs: Jobs, sessions: Sessions) -> None:
+        self._context = context
+        self._jobs = jobs
+        self._sessions = sessions
+        self._watchers: dict[str, set[asyncio.Event]] = defaultdict(set)
+        self.workers_changed: Callable[[], None] = lambda: None
+        """Set by the app: slots became free, the scheduler should look."""
+        self.stopping = asyncio.Event()
+
+    def changed(self, name: str) -> None:
+        """A job or data set changed."""
+        for event in self._watchers.get(name, ()):
+            event.set()
+
+    def progressed(self, job_id: str) -> None:
+        if job_id:
+            self.changed(names.job(job_id))
+
+    async def watch(self, name: str) -> AsyncIterator[job_pb2.WatchJobResponse]:
+        """The job at once, then whatever changes, until it ended."""
+        news = asyncio.Event()
+        self._watchers[name].add(news)
+        try:
+            before = b""
+            seen: dict[int, job_pb2.TaskProgress] = {}
+            while True:
+                news.clear()
+                job = await self._jobs.get(name)
+                now = job.SerializeToString(deterministic=True)
+                progress = {item.fence: item for item in self._progress(job)}
+                fresh = [item for fence, item in progress.items() if seen.get(fence) != item]
+                if now != before or fresh:
+                    yield job_pb2.WatchJobResponse(job=job if now != before else None, progress=fresh)
+                before, seen = now, progress
+                if job.state in _ENDED or self.stopping.is_set():
+                    return
+                try:
+                    async with asyncio.timeout(QUIET_SECONDS):
+                        await news.wait()
+                        await asyncio.sleep(GATHER_SECONDS)
+                except TimeoutError:
+                    pass
+        finally:
+            self._watchers[name].discard(news)
+            if not self._watchers[name]:
+                del self._watchers[name]
+
+    def _progress(self, job: job_pb2.Job) -> list[job_pb2.TaskProgress]:
+        job_id = names.id_of(job.name)
+        return [_view(worker, attempt) for worker, attempt in self._sessions.of_job(job_id)]
+
+
+def _view(worker: str, attempt: LiveAttempt) -> job_pb2.TaskProgress:
+    return job_pb2.TaskProgress(
+        kind=f"TASK_KIND_{attempt.kind}",
+        round=attempt.round,
+        shard=attempt.shard,
+        worker=names.worker(worker),
+        fence=attempt.fence,
+        state=task_pb2.TASK_STATE_LEASED if attempt.leased else task_pb2.TASK_STATE_ASSIGNED,
+        phase=task_pb2.TaskPhase.Name(attempt.phase),
+        step=attempt.step,
+        total_steps=attempt.total_steps,
+        loss=attempt.loss,
+        samples_per_s=attempt.samples_per_s,
+    )
