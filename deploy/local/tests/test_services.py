@@ -33,7 +33,7 @@ def test_all_know_how_to_log_and_the_settings_of_a_test(services: Services) -> N
 def test_the_coordinator_listens_on_loopback_and_keeps_its_state_in_the_data_folder(services: Services) -> None:
     env = services.coordinator().env
     assert env["TRAINNET_LISTEN"] == f"127.0.0.1:{services.ports.grpc}"
-    assert env["TRAINNET_DATABASE_URL"] == f"sqlite+aiosqlite:///{services.data_dir}/coordinator.db"
+    assert env["TRAINNET_DATABASE_URL"] == f"sqlite:///{services.data_dir}/coordinator.db"
     assert env["TRAINNET_KEEP_ROUNDS"] == "3"
 
 

@@ -43,7 +43,7 @@ class Services:
             stop_within=2.5,
             env={
                 "TRAINNET_LISTEN": self.address,
-                "TRAINNET_DATABASE_URL": f"sqlite+aiosqlite:///{self.data_dir / 'coordinator.db'}",
+                "TRAINNET_DATABASE_URL": f"sqlite:///{self.data_dir / 'coordinator.db'}",
                 "TRAINNET_NATS_URL": nats,
                 "TRAINNET_NATS_USER": "coordinator",
                 "TRAINNET_NATS_PASSWORD": secrets.nats_coordinator_password,

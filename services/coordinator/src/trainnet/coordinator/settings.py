@@ -11,7 +11,7 @@ class CoordinatorSettings(StoreSettings, NatsSettings, LogSettings):
     """Everything the coordinator is told from outside. Durations are seconds."""
 
     listen: str = "127.0.0.1:7080"
-    database_url: str = "sqlite+aiosqlite:///coordinator.db"
+    database_url: str = "sqlite:///coordinator.db"
     admin_token: SecretStr
     aggregator_token: SecretStr
     join_token: SecretStr | None = None

@@ -69,8 +69,11 @@ def configure(service: str, *, level: str = "info", format: Literal["auto", "con
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     # Libraries at debug would drown our own events (and urllib3 would print presigned URLs).
-    for noisy in ("asyncio", "grpc", "nats", "sqlalchemy", "urllib3", "hpack", "aiosqlite"):
+    for noisy in ("asyncio", "grpc", "nats", "urllib3", "hpack"):
         logging.getLogger(noisy).setLevel(max(logging.INFO, root.level))
+    # SQLAlchemy says every statement at info, alembic every start.
+    for noisy in ("sqlalchemy", "alembic"):
+        logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))
     logging.captureWarnings(capture=True)
 
     structlog.configure(

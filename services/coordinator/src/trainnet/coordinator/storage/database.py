@@ -1,18 +1,18 @@
 """The database: short transactions, one writer at a time on SQLite, and effects that happen only after a commit."""
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import CursorResult, Executable, Row, event
+from sqlalchemy import Connection, CursorResult, Executable, RootTransaction, Row, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
-WRITE = "trainnet_write"
+_WRITE = "trainnet_write"
 
 
 @dataclass
@@ -32,90 +32,159 @@ class Effects:
 
 
 class Transaction:
-    """One open transaction; everything goes through `execute` and its two short forms."""
+    """One open transaction; everything goes through `execute` and its short forms."""
 
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: AsyncConnection | Connection) -> None:
         self._connection = connection
         self.dialect = connection.dialect.name
         self.effects = Effects()
 
     async def execute(self, statement: Executable, parameters: Any = None) -> CursorResult[Any]:
+        if isinstance(self._connection, Connection):
+            return self._connection.execute(statement, parameters)
         return await self._connection.execute(statement, parameters)
 
     async def one(self, statement: Executable) -> Row[Any] | None:
         """The first row, or None."""
-        return (await self._connection.execute(statement)).first()
+        return (await self.execute(statement)).first()
 
     async def all(self, statement: Executable) -> list[Row[Any]]:
-        return list((await self._connection.execute(statement)).all())
+        return list((await self.execute(statement)).all())
 
     async def changed(self, statement: Executable) -> bool:
         """Whether the statement hit exactly one row: the compare-and-set of this code base."""
-        return (await self._connection.execute(statement)).rowcount == 1
+        return (await self.execute(statement)).rowcount == 1
 
 
-class Database:
+class Database(ABC):
     """Opened by `open_database`. `on_commit` hears the effects of each committed transaction."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine
-        self._sqlite = engine.dialect.name == "sqlite"
-        self._writing = asyncio.Lock()
-        self._writer: AsyncConnection | None = None
+    def __init__(self) -> None:
         self.on_commit: Callable[[Effects], None] = lambda effects: None
 
-    @property
-    def engine(self) -> AsyncEngine:
-        return self._engine
+    @abstractmethod
+    def read(self) -> AbstractAsyncContextManager[Transaction]:
+        """A consistent snapshot."""
+
+    @abstractmethod
+    def write(self) -> AbstractAsyncContextManager[Transaction]:
+        """Commits at the end, rolls back on an exception. Keep the network out of it: others wait."""
+
+    @abstractmethod
+    async def run_sync(self, work: Callable[[Connection], None]) -> None:
+        """Runs `work` in a write transaction, for tools that know no asyncio."""
+
+    @abstractmethod
+    async def close(self) -> None: ...
+
+
+class ServerDatabase(Database):
+    """PostgreSQL: a pool of connections, rows locked where decisions meet."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__()
+        self._engine = create_async_engine(url, pool_size=10, pool_pre_ping=True)
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[Transaction]:
-        """A consistent snapshot."""
         async with self._engine.connect() as connection:
             yield Transaction(connection)
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[Transaction]:
-        """Commits at the end, rolls back on an exception. Keep the network out of it: others wait."""
-        if not self._sqlite:
-            async with self._engine.begin() as connection:
-                transaction = Transaction(connection)
-                yield transaction
-        else:
-            # SQLite has one writer; queueing here is fair, where its own lock polls.
-            async with self._writing:
-                if self._writer is None:
-                    connection = await self._engine.connect()
-                    self._writer = await connection.execution_options(**{WRITE: True})
-                async with self._writer.begin():
-                    transaction = Transaction(self._writer)
-                    yield transaction
+        async with self._engine.begin() as connection:
+            transaction = Transaction(connection)
+            yield transaction
         self.on_commit(transaction.effects)
 
+    async def run_sync(self, work: Callable[[Connection], None]) -> None:
+        async with self._engine.begin() as connection:
+            await connection.run_sync(work)
+
     async def close(self) -> None:
-        if self._writer is not None:
-            await self._writer.close()
         await self._engine.dispose()
 
 
+class EmbeddedDatabase(Database):
+    """SQLite, called right from the event loop.
+
+    A statement here takes some ten microseconds; handing each to a thread and back, as asyncio drivers do, took ten
+    times that and most of a round. Only the commit, which waits for the disk, goes to a thread.
+    """
+
+    def __init__(self, url: str) -> None:
+        super().__init__()
+        # A commit runs in another thread than the statements before it, never at the same time.
+        self._engine = create_engine(url, pool_size=8, max_overflow=-1, connect_args={"check_same_thread": False})
+        self._writing = asyncio.Lock()
+        self._writer: Connection | None = None
+
+        @event.listens_for(self._engine, "connect")
+        def configure(connection: Any, _: ConnectionPoolEntry) -> None:
+            # The driver must not begin transactions by itself: reads begin deferred, writes immediate (below).
+            connection.isolation_level = None
+            for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=5000"):
+                connection.execute(f"PRAGMA {pragma}")
+
+        @event.listens_for(self._engine, "begin")
+        def begin(connection: Connection) -> None:
+            immediate = connection.get_execution_options().get(_WRITE)
+            cursor = connection.connection.cursor()
+            cursor.execute("BEGIN IMMEDIATE" if immediate else "BEGIN")
+            cursor.close()
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[Transaction]:
+        with self._engine.connect() as connection:
+            yield Transaction(connection)
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[Transaction]:
+        # SQLite has one writer; queueing here is fair, where its own lock polls.
+        async with self._writing:
+            connection = self._connection()
+            begun = connection.begin()
+            try:
+                transaction = Transaction(connection)
+                yield transaction
+            except BaseException:
+                begun.rollback()
+                raise
+            commit = asyncio.create_task(self._commit(begun, transaction.effects))
+            try:
+                await asyncio.shield(commit)
+            except asyncio.CancelledError:
+                # A commit cannot be called off half-way: the next writer waits for it, and what it did is told.
+                await asyncio.wait([commit])
+                raise
+
+    async def _commit(self, begun: RootTransaction, effects: Effects) -> None:
+        try:
+            await asyncio.to_thread(begun.commit)
+        except BaseException:
+            begun.rollback()
+            raise
+        self.on_commit(effects)
+
+    def _connection(self) -> Connection:
+        if self._writer is None:
+            self._writer = self._engine.connect().execution_options(**{_WRITE: True})
+        return self._writer
+
+    async def run_sync(self, work: Callable[[Connection], None]) -> None:
+        async with self._writing:
+            with self._connection().begin():
+                work(self._connection())
+
+    async def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+        self._engine.dispose()
+
+
 def open_database(url: str) -> Database:
-    """An engine with the durability that DESIGN 5 asks for."""
-    if make_url(url).get_backend_name() != "sqlite":
-        return Database(create_async_engine(url, pool_size=10, pool_pre_ping=True))
-    engine = create_async_engine(url, pool_size=8, connect_args={"timeout": 30})
-
-    @event.listens_for(engine.sync_engine, "connect")
-    def configure(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
-        # The driver must not begin transactions by itself: reads begin deferred, writes immediate (below).
-        connection.isolation_level = None
-        cursor = connection.cursor()
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000"):
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
-
-    @event.listens_for(engine.sync_engine, "begin")
-    def begin(connection: Any) -> None:
-        immediate = connection.get_execution_options().get(WRITE)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
-
-    return Database(engine)
+    """The database that a URL names: `sqlite:///file`, or any that SQLAlchemy has an asyncio driver for."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        return EmbeddedDatabase(str(parsed.set(drivername="sqlite")))
+    return ServerDatabase(url)

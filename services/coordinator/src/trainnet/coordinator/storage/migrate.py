@@ -6,7 +6,7 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, text
 
-from trainnet.coordinator.storage.database import WRITE, Database
+from trainnet.coordinator.storage.database import Database
 
 LOCK = 7_245_001  # any number that nothing else in the database locks by
 
@@ -22,7 +22,4 @@ def _upgrade(connection: Connection) -> None:
 
 async def migrate(database: Database) -> None:
     """On SQLite the immediate transaction is the lock, on PostgreSQL an advisory one."""
-    async with database.engine.connect() as connection:
-        writer = await connection.execution_options(**{WRITE: True})
-        async with writer.begin():
-            await writer.run_sync(_upgrade)
+    await database.run_sync(_upgrade)

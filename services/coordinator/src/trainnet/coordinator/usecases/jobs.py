@@ -121,7 +121,7 @@ class Jobs:
                 raise NoSuchResource(names.round_of(row.id, wanted))
             if round_row.collected and wanted != row.merged_rounds:
                 raise Collected(
-                    f"the weights of round {wanted} were collected; the last ones are those of round {row.merged_rounds}"
+                    f"the weights of round {wanted} were collected, those of round {row.merged_rounds} are there"
                 )
             weights = self._context.uploads.artifact(round_row, "merged", download=True)
         files = [job_pb2.ModelFile(path="model.safetensors", artifact=weights, sha256=round_row.merged_sha256)]

@@ -27,8 +27,10 @@ def model_card(job: job_pb2.Job, number: int) -> str:
     lines = [
         f"# {job.spec.display_name or job.name}",
         "",
-        f"Architecture `{job.spec.architecture}`, trained by TrainNet as `{job.name}`; these are the weights after "
-        f"round {number} of {job.spec.rounds}.",
+        (
+            f"Architecture `{job.spec.architecture}`, trained by TrainNet as `{job.name}`; these are the weights after "
+            f"round {number} of {job.spec.rounds}."
+        ),
         "",
     ]
     if job.HasField("schema"):
@@ -37,8 +39,10 @@ def model_card(job: job_pb2.Job, number: int) -> str:
         lines += [
             "## Data",
             "",
-            f"{job.schema.rows} rows, of which {job.spec.plan.holdout_fraction:.0%} were held out for evaluation; "
-            f"{job.spec.plan.shards} shards. Label `{job.schema.label}`: {classes}{more}.",
+            (
+                f"{job.schema.rows} rows, of which {job.spec.plan.holdout_fraction:.0%} were held out for evaluation; "
+                f"{job.spec.plan.shards} shards. Label `{job.schema.label}`: {classes}{more}."
+            ),
             "",
         ]
     rounds = [item for item in job.rounds if item.merged_sha256 and item.number <= number]
