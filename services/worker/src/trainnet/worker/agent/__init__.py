@@ -1,0 +1,1 @@
+"""The agent process: session, doorbell, transfers, slots. It never imports torch."""

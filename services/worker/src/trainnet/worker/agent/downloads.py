@@ -1,0 +1,165 @@
+"""Downloads of signed requests: verified, resumed where they broke."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import aiohttp
+
+from trainnet.runtime import digest as digests
+from trainnet.v1.artifact_pb2 import Artifact
+from trainnet.worker.agent.transfers import BLOCK, SMALL, TRANSIENT, Persistence, signed_headers, signed_url
+from trainnet.worker.errors import TaskError
+
+Refresh = Callable[[], Awaitable[Artifact]]
+"""Gets the same artifact with a fresh URL."""
+
+
+class Verifier:
+    """Computes an artifact's digest, whole or composite, as its bytes come."""
+
+    def __init__(self, artifact: Artifact) -> None:
+        self._expected = artifact.digest
+        try:
+            parsed = digests.parse(artifact.digest)
+        except ValueError as error:
+            raise TaskError("TASK", f"the artifact {artifact.key} has no digest to check: {error}") from error
+        if parsed.parts is not None and artifact.part_size_bytes <= 0:
+            raise TaskError("TASK", f"the artifact {artifact.key} does not say how long its parts are")
+        self._part_size = artifact.part_size_bytes if parsed.parts is not None else 0
+        self._parts: list[bytes] = []
+        self._hash = hashlib.sha256()
+        self._left = self._part_size
+
+    def update(self, data: bytes | bytearray | memoryview) -> None:
+        """Takes the next bytes."""
+        if not self._part_size:
+            self._hash.update(data)
+            return
+        view = memoryview(data)
+        while len(view):
+            if self._left == 0:
+                self._parts.append(self._hash.digest())
+                self._hash, self._left = hashlib.sha256(), self._part_size
+            piece = view[: self._left]
+            self._hash.update(piece)
+            self._left -= len(piece)
+            view = view[len(piece) :]
+
+    def matches(self) -> bool:
+        """Whether the bytes so far are the artifact's."""
+        if self._part_size:
+            return digests.composite([*self._parts, self._hash.digest()]) == self._expected
+        return f"sha256:{self._hash.hexdigest()}" == self._expected
+
+
+def file_matches(path: Path, artifact: Artifact) -> bool:
+    """Reads a file and compares it with the artifact's size and digest."""
+    verifier = Verifier(artifact)
+    with path.open("rb", buffering=0) as file:
+        if os.fstat(file.fileno()).st_size != artifact.size_bytes:
+            return False
+        while block := file.read(SMALL):
+            verifier.update(block)
+    return verifier.matches()
+
+
+class _Partial:
+    """The bytes so far, on disk, and the digest over them."""
+
+    def __init__(self, path: Path, artifact: Artifact) -> None:
+        self._artifact = artifact
+        self._file = path.open("wb", buffering=0)
+        self.size = 0
+        self.verifier = Verifier(artifact)
+
+    def add(self, data: bytes | bytearray) -> None:
+        view = memoryview(data)
+        while len(view):
+            view = view[self._file.write(view) :]
+        self.verifier.update(data)
+        self.size += len(data)
+
+    def restart(self) -> None:
+        self._file.seek(0)
+        self._file.truncate()
+        self.size = 0
+        self.verifier = Verifier(self._artifact)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+async def download(http: aiohttp.ClientSession, artifact: Artifact, path: Path, refresh: Refresh) -> None:
+    """Writes the artifact's bytes to `path`, verified. A broken connection goes on where it broke; an expired URL is
+    asked for again. Raises TaskError."""
+    persistence = Persistence(f"the download of {artifact.key}")
+    partial = _Partial(path, artifact)
+    try:
+        while True:
+            try:
+                status = await _attempt(http, artifact, partial, persistence)
+            except TRANSIENT as error:
+                await persistence.broke(str(error) or type(error).__name__)
+                continue
+            if status in {200, 206}:
+                if partial.size == artifact.size_bytes and partial.verifier.matches():
+                    return
+                partial.restart()
+                persistence.damaged("the bytes do not have the digest that was promised")
+            elif status in {400, 401, 403, 404}:
+                if status == 404:
+                    await persistence.broke("the object is missing")
+                await persistence.refused(status)
+                artifact = await refresh()
+            elif status == 416:
+                partial.restart()
+                persistence.damaged("the store has fewer bytes than promised")
+            else:
+                await persistence.broke(f"the store answers {status}")
+    finally:
+        partial.close()
+
+
+async def _attempt(http: aiohttp.ClientSession, artifact: Artifact, partial: _Partial, persistence: Persistence) -> int:
+    """One request. Answers its status; 200 or 206 mean that the body came to its end."""
+    headers = signed_headers(artifact.download)
+    if partial.size:
+        headers["Range"] = f"bytes={partial.size}-"
+    async with http.request(
+        artifact.download.method or "GET", signed_url(artifact.download), headers=headers, allow_redirects=False
+    ) as response:
+        if response.status not in {200, 206}:
+            return response.status
+        if partial.size and not _continues(response, partial.size):
+            partial.restart()
+        if artifact.size_bytes - partial.size <= SMALL:
+            body = await response.read()
+            if partial.size + len(body) > artifact.size_bytes:
+                raise aiohttp.ClientPayloadError("more bytes than promised")
+            partial.add(body)
+            persistence.progressed()
+            return response.status
+        waiting = bytearray()
+        try:
+            async for chunk in response.content.iter_any():
+                waiting += chunk
+                if partial.size + len(waiting) > artifact.size_bytes:
+                    partial.restart()
+                    raise aiohttp.ClientPayloadError("more bytes than promised")
+                if len(waiting) >= BLOCK:
+                    block, waiting = waiting, bytearray()
+                    await asyncio.to_thread(partial.add, block)
+                    persistence.progressed()
+        finally:
+            # What came before the connection broke counts.
+            partial.add(waiting)
+        return response.status
+
+
+def _continues(response: aiohttp.ClientResponse, offset: int) -> bool:
+    return response.status == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {offset}-")

@@ -1,0 +1,175 @@
+"""`trainnet worker …`: a volunteer's commands. They talk to the agent over its socket in the data directory."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+
+from trainnet.runtime.lifecycle import EXIT_SETTINGS
+from trainnet.runtime.settings import SettingsError
+from trainnet.worker.agent import control
+from trainnet.worker.agent.storage import AgentFolder
+from trainnet.worker.errors import AgentError
+from trainnet.worker.settings import WorkerSettings, default_data_dir
+
+app = typer.Typer(
+    name="worker",
+    help="Lend this computer to TrainNet: join, look, pause, leave.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+FIRST_CONTACT_SECONDS = 15.0
+EXIT_NOT_RUNNING = 4
+
+DataOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--data", envvar="TRAINNET_DATA_DIR", help="The worker's folder.", show_default=str(default_data_dir())
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object for programs.")]
+
+
+@app.command()
+def join(
+    address: Annotated[str, typer.Argument(help="host:port of the coordinator.", metavar="ADDRESS")],
+    token: Annotated[
+        str | None, typer.Option(envvar="TRAINNET_JOIN_TOKEN", help="Join token; needed the first time only.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="What people call this machine.")] = None,
+    slots: Annotated[int | None, typer.Option(help="Tasks at the same time.")] = None,
+    threads: Annotated[int | None, typer.Option("--threads", "--max-threads", help="Threads of each slot.")] = None,
+    max_disk: Annotated[str | None, typer.Option(help="Most disk for the cache, like 10GB.")] = None,
+    data: DataOption = None,
+    paused: Annotated[bool, typer.Option("--pause", help="Join without taking work yet.")] = False,
+) -> None:
+    """Join a coordinator and work for it until Ctrl-C."""
+    given = {
+        "coordinator": address,
+        "join_token": token,
+        "name": name,
+        "slots": slots,
+        "threads": threads,
+        "max_disk": max_disk,
+        "data_dir": data,
+    }
+    try:
+        settings = WorkerSettings.load(**{key: value for key, value in given.items() if value is not None})
+    except SettingsError as error:
+        for line in error.problems:
+            print(f"worker: {line}", file=sys.stderr)
+        raise typer.Exit(EXIT_SETTINGS) from None
+    # Only now: the other commands have no use for the agent and its libraries.
+    from trainnet.worker.app import run
+
+    raise typer.Exit(run(settings, patience=FIRST_CONTACT_SECONDS, paused=paused))
+
+
+@app.command()
+def status(data: DataOption = None, as_json: JsonOption = False) -> None:
+    """Show what the worker does and what it has contributed."""
+    _show(_ask(data, "status"), as_json=as_json)
+
+
+@app.command()
+def pause(data: DataOption = None, as_json: JsonOption = False) -> None:
+    """Finish what is held and take nothing new, until `resume`."""
+    _show(_ask(data, "pause"), as_json=as_json)
+
+
+@app.command()
+def resume(data: DataOption = None, as_json: JsonOption = False) -> None:
+    """Take work again."""
+    _show(_ask(data, "resume"), as_json=as_json)
+
+
+@app.command()
+def leave(data: DataOption = None) -> None:
+    """Hand back what is held, stop, and delete the worker's identity and cache."""
+    folder = data or default_data_dir()
+    try:
+        control.ask(folder, "leave")
+    except control.AgentNotRunning:
+        if not folder.is_dir():
+            print(f"worker: there is no worker in {folder}", file=sys.stderr)
+            raise typer.Exit(EXIT_NOT_RUNNING) from None
+        _wipe(folder)
+        typer.echo("left: identity and cache are deleted")
+    else:
+        typer.echo("leaving: the worker hands its tasks back, then deletes its identity and cache")
+
+
+def _wipe(path: Path) -> None:
+    try:
+        folder = AgentFolder(path)
+        folder.lock()
+        folder.wipe()
+        folder.unlock()
+    except AgentError as error:
+        print(f"worker: {error}", file=sys.stderr)
+        raise typer.Exit(error.exit_code) from None
+
+
+def _ask(data: Path | None, command: str) -> dict[str, Any]:
+    folder = data or default_data_dir()
+    try:
+        return control.ask(folder, command)
+    except control.AgentNotRunning as error:
+        print(f"worker: {error}; start it with `trainnet worker join ADDRESS`", file=sys.stderr)
+        raise typer.Exit(EXIT_NOT_RUNNING) from None
+
+
+def _show(status: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(status))
+        return
+    console = Console()
+    facts = Table.grid(padding=(0, 2))
+    facts.add_column(style="bold")
+    facts.add_column()
+    facts.add_row("worker", status["worker"] or "not registered")
+    facts.add_row("coordinator", f"{status['coordinator']} ({_connection(status)})")
+    facts.add_row("state", _state(status))
+    facts.add_row("contributed", f"{status['accepted_updates']:,} updates, {status['accepted_examples']:,} examples")
+    facts.add_row("cache", f"{status['cache_bytes'] / 1e6:,.0f} of {status['max_cache_bytes'] / 1e6:,.0f} MB")
+    console.print(facts)
+    if not status["tasks"]:
+        return
+    tasks = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for title in ("task", "job", "phase", "progress", "loss", "samples/s"):
+        tasks.add_column(title)
+    for task in status["tasks"]:
+        total = task["total_steps"]
+        tasks.add_row(
+            task["kind"],
+            task["job"],
+            task["phase"],
+            ProgressBar(total=total, completed=task["step"], width=24) if total else "",
+            f"{task['loss']:.4f}" if task["loss"] else "",
+            f"{task['samples_per_s']:,.0f}" if task["samples_per_s"] else "",
+        )
+    console.print(tasks)
+
+
+def _connection(status: dict[str, Any]) -> str:
+    if not status["connected"]:
+        return "not connected, trying"
+    return "connected" if status["doorbell"] else "connected; no NATS, so tasks come more slowly"
+
+
+def _state(status: dict[str, Any]) -> str:
+    if status["stopping"]:
+        return "stopping"
+    if status["paused"]:
+        return "paused" if not status["tasks"] else "paused, finishing what it holds"
+    if not status["warm_slots"]:
+        return "warming up"
+    return "working" if status["tasks"] else "waiting for work"

@@ -1,0 +1,72 @@
+"""Settings of the worker agent, from `TRAINNET_*` or the options of `trainnet worker join`."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field, SecretStr, field_validator
+
+from trainnet.runtime.settings import HostPort, LogSettings
+
+_SIZE = re.compile(r"(?i)\s*([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?)i?b?\s*")
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+
+
+def default_data_dir() -> Path:
+    """Where a volunteer's agent keeps its identity and cache."""
+    home = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+    return Path(home) / "trainnet" / "worker"
+
+
+def parse_size(value: object) -> object:
+    """`10GB`, `500 MB` or plain bytes."""
+    if isinstance(value, str):
+        found = _SIZE.fullmatch(value)
+        if found is None:
+            raise ValueError(f"{value!r} is no size")
+        return int(float(found[1]) * _UNITS[found[2].lower()])
+    return value
+
+
+class WorkerSettings(LogSettings):
+    """One frozen object; see each field's description."""
+
+    coordinator: HostPort = Field(description="the host:port of the coordinator")
+    join_token: SecretStr | None = Field(
+        default=None, description="the join token that the operator gave you", min_length=1, max_length=512
+    )
+    name: str = Field(
+        default_factory=lambda: socket.gethostname() or "worker",
+        description="what people call this machine, at most 100 characters",
+        min_length=1,
+        max_length=100,
+    )
+    data_dir: Path = Field(default_factory=default_data_dir, description="a folder for the identity and the cache")
+    slots: int = Field(default=1, ge=1, le=1024, description="how many tasks to work on at the same time")
+    threads: int = Field(default=0, ge=0, le=1024, description="threads of each slot; 0 shares the cores evenly")
+    max_disk: Annotated[int, BeforeValidator(parse_size)] = Field(
+        default=10 * 10**9, ge=10**6, description="the most that the cache may take, like 10GB"
+    )
+    ready_file: Path | None = Field(
+        default=None, description="a file to create once the coordinator welcomed the worker"
+    )
+    grace: float = Field(default=5.0, ge=0, le=3600, description="seconds to finish tasks in when asked to stop")
+
+    @field_validator("data_dir", "ready_file")
+    @classmethod
+    def _absolute(cls, value: Path | None) -> Path | None:
+        return value.expanduser().absolute() if value is not None else None
+
+    @property
+    def threads_per_slot(self) -> int:
+        """Threads of each slot, never less than one."""
+        return self.threads or max(1, usable_cores() // self.slots)
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
