@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from trainnet.cli._context import connect
-from trainnet.cli._output import AsJson, print_json
-from trainnet.client import FailedPrecondition, TrainNetError, VerifyUnavailable
+from trainnet.cli._output import AsJson, print_json, size
+from trainnet.client import FailedPrecondition, TrainNetError, VerifyFailed, VerifyUnavailable
 
 if TYPE_CHECKING:
-    from trainnet.client import Job
-
-_WORDS = {"ok": "OK", "mismatch": "MISMATCH", "collected": "not verifiable any more (collected)"}
+    from trainnet.client import Job, TransferProgress
 
 
 def verify(
@@ -25,23 +23,23 @@ def verify(
     as_json: AsJson = False,
 ) -> None:
     """Recompute merged weights from each round's manifest and compare their SHA-256."""
+    from trainnet.cli._transfer import TransferDisplay
+
     found = connect(context).jobs.get(job)
-    numbers = [item.number for item in found.rounds if item.state == "MERGED"]
-    if round is not None:
-        numbers = [round]
-    if not numbers:
-        raise VerifyUnavailable(f"{found.name} has no merged round yet", hint="wait for the first one")
     results = []
-    for number in numbers:
-        result = _one(found, number)
-        results.append(result)
-        if not as_json:
-            print(f"round {number}: {_WORDS[result['result']]}  {result['merged_sha256']}".rstrip(), flush=True)
+    with TransferDisplay() as display:
+        for number in _numbers(found, round):
+            result = _one(found, number, display.transfer)
+            results.append(result)
+            if not as_json:
+                print(_line(result), flush=True)
     if as_json:
         print_json({"job": found.name, "rounds": results})
     outcomes = {result["result"] for result in results}
     if "mismatch" in outcomes:
         raise TrainNetError(f"{found.name}: merged weights are not what their manifest gives", hint="do not use them")
+    if "error" in outcomes:
+        raise VerifyFailed(f"{found.name}: a recompute broke off", hint="try again, and tell the operator if it stays")
     if "ok" not in outcomes:
         raise VerifyUnavailable(
             f"{found.name}: nothing is left to verify",
@@ -49,15 +47,49 @@ def verify(
         )
 
 
-def _one(job: Job, number: int) -> dict[str, Any]:
+def _numbers(job: Job, asked: int | None) -> list[int]:
+    states = {item.number: item.state for item in job.rounds}
+    if asked is not None:
+        if states.get(asked, "MERGED") != "MERGED":
+            raise VerifyUnavailable(f"{job.name}: round {asked} is {states[asked]}", hint="verify a merged round")
+        return [asked]  # one that is not there is the coordinator's to deny
+    merged = [number for number, state in states.items() if state == "MERGED"]
+    if not merged:
+        raise VerifyUnavailable(f"{job.name} has no merged round yet", hint="wait for the first one")
+    return merged
+
+
+def _one(job: Job, number: int, progress: TransferProgress) -> dict[str, Any]:
     promised = next((item.merged_sha256 for item in job.rounds if item.number == number), "")
-    facts: dict[str, Any] = {"number": number, "merged_sha256": promised, "recomputed_sha256": ""}
+    facts: dict[str, Any] = {"number": number, "merged_sha256": promised, "recomputed_sha256": "", "message": ""}
     try:
-        result = job.verify(number)
-    except VerifyUnavailable:
-        return {**facts, "result": "collected"}
+        found = job.verify(number, lambda done, total: progress(f"verify round {number}", done, total))
+    except VerifyUnavailable as error:
+        return {**facts, "result": "collected", "message": error.message}
+    except VerifyFailed as error:
+        return {**facts, "result": "error", "message": error.message}
     except FailedPrecondition as error:
         if error.reason != "COLLECTED":
             raise
-        return {**facts, "result": "collected"}
-    return {**facts, "recomputed_sha256": result.recomputed_sha256, "result": "ok" if result.ok else "mismatch"}
+        return {**facts, "result": "collected", "message": error.message}
+    message = f"{found.updates} updates, {size(found.bytes_read)} read"
+    if found.wrong_digests:
+        message = f"wrong bytes: {', '.join(found.wrong_digests)}"
+    return {
+        **facts,
+        "result": "ok" if found.matches else "mismatch",
+        "recomputed_sha256": found.sha256,
+        "message": message,
+    }
+
+
+def _line(result: dict[str, Any]) -> str:
+    head = f"round {result['number']}:"
+    if result["result"] == "ok":
+        return f"{head} OK  {result['merged_sha256']}  ({result['message']})"
+    if result["result"] == "mismatch":
+        shas = f"promised {result['merged_sha256']}, recomputed {result['recomputed_sha256']}"
+        return f"{head} MISMATCH  {shas}  ({result['message']})"
+    if result["result"] == "collected":
+        return f"{head} not verifiable any more (collected)"
+    return f"{head} cannot be recomputed: {result['message']}"

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         TransferError,
         Unauthenticated,
         UploadFailed,
+        VerifyFailed,
         VerifyUnavailable,
     )
     from trainnet.client._hyperparameters import expected_value, parse_hyperparameters
@@ -98,6 +99,7 @@ __all__ = [
     "TransferProgress",
     "Unauthenticated",
     "UploadFailed",
+    "VerifyFailed",
     "VerifyUnavailable",
     "Worker",
     "Workers",
@@ -131,6 +133,8 @@ _HOMES = {
         "TransferError",
         "Unauthenticated",
         "UploadFailed",
+        "VerifyFailed",
+        "VerifyFailed",
         "VerifyUnavailable",
     ),
     "_hyperparameters": ("expected_value", "parse_hyperparameters"),

@@ -18,7 +18,8 @@
     │       └── DownloadCorrupt     they did, but they are not the promised ones
     ├── DatasetFailed               the data set cannot be used: `dataset`, `message`
     ├── JobFailed                   the job ended without success: `job`, `state`
-    └── VerifyUnavailable           a round cannot be recomputed any more
+    ├── VerifyUnavailable           a round cannot be recomputed: not merged yet, or collected already
+    └── VerifyFailed                a recompute broke off: its inputs cannot be read, or make no sense
 
 `str(error)` is one line that says what is wrong; `hint` says what to do about it, or is empty.
 """
@@ -158,3 +159,7 @@ class JobFailed(TrainNetError):
 
 class VerifyUnavailable(TrainNetError):
     """What a recompute needs was never there or is collected by now."""
+
+
+class VerifyFailed(TrainNetError):
+    """A recompute broke off; this says nothing about the merge."""

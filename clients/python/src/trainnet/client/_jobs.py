@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainnet.client import _report
 from trainnet.client._datasets import TransferProgress
-from trainnet.client._errors import JobFailed, TrainNetError, VerifyUnavailable
+from trainnet.client._errors import JobFailed, TrainNetError, VerifyFailed, VerifyUnavailable
 from trainnet.client._model import download_model
 from trainnet.client._models import JobState, Progress, Round, Schema, moment, plain, short
 from trainnet.client._names import resource
@@ -20,7 +20,7 @@ from trainnet.client._rpc import Connection
 from trainnet.v1 import job_pb2
 
 if TYPE_CHECKING:
-    from trainnet.client.verify import Result
+    from trainnet.client.verify import Verification
 
 _PAGE = 200
 
@@ -216,13 +216,12 @@ class Job:
         self,
         round: int,  # noqa: A002 - the field's name for it
         progress: Callable[[int, int], None] | None = None,
-    ) -> Result:
-        """Recomputes a merged round's weights on this machine and compares their SHA-256. Needs numpy.
+    ) -> Verification:
+        """Recomputes a merged round's weights on this machine and compares their SHA-256: see `matches`. Needs numpy.
 
-        Raises VerifyUnavailable when the round is not merged or what it was made of is collected, NotFound.
+        `progress` is told the bytes read and the bytes there are. Raises VerifyFailed when it breaks off,
+        VerifyUnavailable when the round is not merged or what it was made of is collected, NotFound.
         """
-        from trainnet.client.verify import verify
-
         request = job_pb2.GetRoundRequest(name=f"{self.name}/rounds/{round}")
         message = self._connection.call(self._connection.jobs.GetRound, request).round
         if message.state != job_pb2.ROUND_STATE_MERGED:
@@ -233,7 +232,12 @@ class Job:
                 f"{message.name} is not verifiable any more: its updates are collected",
                 hint="the newest rounds are kept; start the coordinator with a larger --keep-rounds to keep more",
             )
-        return verify(message, progress)
+        from trainnet.client.verify import VerifyError, verify_round  # needs numpy
+
+        try:
+            return verify_round(message, progress)
+        except VerifyError as error:
+            raise VerifyFailed(str(error)) from error
 
 
 class Jobs:

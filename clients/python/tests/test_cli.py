@@ -1,0 +1,276 @@
+"""The command line: what programs read, which codes it answers, and one line for each thing that goes wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from clients.python.tests.peer import TOKEN, Peer, model_file
+from trainnet.cli.main import main
+from trainnet.v1 import artifact_pb2, job_pb2, worker_pb2
+
+
+class Outcome(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+Run = Callable[..., Outcome]
+
+
+@pytest.fixture
+def run(peer: Peer, capsys: pytest.CaptureFixture[str]) -> Run:
+    def run(*arguments: str, token: str = TOKEN) -> Outcome:
+        code = main(["--address", peer.address, "--token", token, *arguments])
+        out, err = capsys.readouterr()
+        return Outcome(code, out, err)
+
+    return run
+
+
+def _watch(peer: Peer, state: int, message: str = "") -> None:
+    """The only job ends in that state, after one merged round."""
+    entry = job_pb2.ManifestEntry(
+        shard=0, worker="workers/w", fence=7, update=artifact_pb2.Artifact(digest="sha256:00"), examples=3
+    )
+    merged = job_pb2.Round(
+        name="jobs/j1/rounds/1",
+        number=1,
+        state=job_pb2.ROUND_STATE_MERGED,
+        metrics={"accuracy": 0.75, "loss": float("nan")},
+        merged_sha256="ab" * 32,
+        manifest=[entry],
+        decision="every shard was accepted",
+    )
+    merged.open_time.FromSeconds(100)
+    merged.merged_time.FromSeconds(102)
+
+    def stream(_: int) -> Iterator[job_pb2.WatchJobResponse]:
+        job = peer.jobs["jobs/j1"]
+        job.state, job.state_message = state, message  # type: ignore[assignment]
+        del job.rounds[:]
+        job.rounds.append(merged)
+        job.metrics["accuracy"] = 0.75
+        yield job_pb2.WatchJobResponse(job=job)
+
+    peer.watch = stream
+
+
+def test_train_and_wait_answers_one_object(run: Run, peer: Peer, table: Path) -> None:
+    _watch(peer, job_pb2.JOB_STATE_SUCCEEDED)
+    done = run("train", str(table), "-a", "mlp", "--set", "lr=0.1", "--set", "hidden=8,4", "--wait", "--json")
+    assert done.code == 0
+    facts = done.json
+    assert facts.pop("wall_s") > 0
+    assert facts == {
+        "job": "jobs/j1",
+        "dataset": "datasets/d1",
+        "state": "SUCCEEDED",
+        "message": "",
+        "metrics": {"accuracy": 0.75},
+    }
+    assert "jobs/j1: round 1 of 3 merged, 1 update, 2.00 s, accuracy 0.75" in done.err
+    assert "\x1b" not in done.out + done.err, "nothing is coloured where there is no terminal"
+
+
+def test_a_job_that_fails_is_code_1_with_its_object_and_its_reason(run: Run, peer: Peer) -> None:
+    _watch(peer, job_pb2.JOB_STATE_FAILED, "shard 0 is quarantined")
+    failed = run("train", "--architecture", "noop", "--wait", "--json")
+    assert (failed.code, failed.json["state"]) == (1, "FAILED")
+    assert failed.err.splitlines()[-1] == "error: jobs/j1 FAILED: shard 0 is quarantined"
+
+
+def test_show_carries_rounds_and_manifest(run: Run, peer: Peer) -> None:
+    _watch(peer, job_pb2.JOB_STATE_SUCCEEDED)
+    run("train", "-a", "noop", "--wait")
+    facts = run("jobs", "show", "j1", "--json").json
+    (round_facts,) = facts["rounds"]
+    assert round_facts == {
+        "name": "jobs/j1/rounds/1",
+        "number": 1,
+        "state": "MERGED",
+        "decision": "every shard was accepted",
+        "merged_sha256": "ab" * 32,
+        "metrics": {"accuracy": 0.75, "loss": None},
+        "open_time": "1970-01-01T00:01:40Z",
+        "close_time": None,
+        "merged_time": "1970-01-01T00:01:42Z",
+        "verifiable": False,
+        "manifest": [
+            {"shard": 0, "worker": "workers/w", "fence": 7, "digest": "sha256:00", "examples": 3, "metrics": {}}
+        ],
+    }
+    shown = run("jobs", "show", "jobs/j1")
+    assert "every shard was accepted" in shown.out
+    assert "* the best round" in shown.out
+
+
+def test_public_says_that_strangers_will_see_the_shards(run: Run, peer: Peer) -> None:
+    done = run("train", "-a", "noop", "--pool", "public")
+    assert done.code == 0
+    assert "strangers' machines: their owners will see the rows" in done.err
+    assert peer.jobs["jobs/j1"].spec.pool == job_pb2.POOL_PUBLIC
+
+
+def test_data_sets_from_upload_to_deletion(run: Run, table: Path) -> None:
+    uploaded = run("datasets", "upload", str(table), "--label", "y", "--json")
+    assert (uploaded.code, uploaded.json["state"]) == (0, "READY")
+    assert uploaded.json["schema"]["classes"] == {"a": 2, "b": 1}
+    listed = run("datasets", "list", "--json").json["datasets"]
+    assert [row["dataset"] for row in listed] == ["datasets/d1"]
+    assert "class b is rare" in run("datasets", "show", "d1").out
+    assert "table.csv" in run("datasets", "list").out
+    assert run("datasets", "delete", "d1").out == "deleted datasets/d1\n"
+    assert run("datasets", "show", "d1").code == 3
+
+
+def test_jobs_list_watch_cancel_delete(run: Run, peer: Peer) -> None:
+    assert run("jobs", "list").out.startswith("no jobs yet")
+    run("train", "-a", "noop", "--name", "first")
+    assert "first" in run("jobs", "list").out
+    assert run("jobs", "list", "--json").json["jobs"][0]["job"] == "jobs/j1"
+    refused = run("jobs", "delete", "j1")
+    assert (refused.code, refused.err) == (1, "error: jobs/j1 has not ended\n")
+    assert run("jobs", "cancel", "j1", "--json").json == {"job": "jobs/j1", "state": "CANCELLED", "message": ""}
+    assert run("jobs", "cancel", "j1").out == "jobs/j1 CANCELLED\n"
+    _watch(peer, job_pb2.JOB_STATE_CANCELLED)
+    assert run("jobs", "watch", "j1").code == 1
+    assert run("jobs", "delete", "j1", "--json").json == {"job": "jobs/j1", "deleted": True}
+
+
+def test_a_model_is_downloaded(run: Run, peer: Peer, tmp_path: Path) -> None:
+    peer.models[1] = [model_file("config.json", b"{}"), model_file("README.md", b"# m")]
+    run("train", "-a", "noop")
+    done = run("jobs", "download", "j1", "--to", str(tmp_path / "m"), "--json")
+    assert done.json == {"job": "jobs/j1", "folder": str(tmp_path / "m"), "files": ["README.md", "config.json"]}
+    assert run("jobs", "download", "j1", "--to", str(tmp_path / "m")).code == 2
+    assert run("jobs", "download", "j1", "--to", str(tmp_path / "m"), "--force").code == 0
+
+
+def test_verifying_what_is_not_there(run: Run, peer: Peer) -> None:
+    _watch(peer, job_pb2.JOB_STATE_SUCCEEDED)
+    run("train", "-a", "noop")
+    nothing = run("jobs", "verify", "j1")
+    assert (nothing.code, nothing.err) == (1, "error: jobs/j1 has no merged round yet — wait for the first one\n")
+    run("jobs", "watch", "j1")
+    collected = run("jobs", "verify", "j1", "--json")
+    assert (collected.code, collected.json["rounds"][0]["result"]) == (1, "collected")
+    assert run("jobs", "verify", "j1", "--round", "9").code == 3
+
+
+def test_workers_and_catalogue(run: Run, peer: Peer) -> None:
+    assert run("workers", "list").out.startswith("no workers yet")
+    able = worker_pb2.Capabilities(slots=2, device="cpu", device_name="A Processor")
+    peer.workers = [
+        worker_pb2.Worker(name=f"workers/w{index}", display_name="box", online=index == 0, capabilities=able)
+        for index in range(3)
+    ]
+    assert [row["online"] for row in run("workers", "list", "--json").json["workers"]] == [True, False, False]
+    assert "offline" in run("workers", "list").out
+    assert "a number from 0 to 10" in run("catalog").out
+    assert run("catalog", "noop", "--json").json["architectures"][0]["data"] == "none"
+    assert run("catalog", "nop").err == "error: architecture: there is no 'nop' — did you mean noop?\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "line"),
+    [
+        (["train", "none.csv", "-a", "mlp"], 2, "error: none.csv: no such file — check the path"),
+        (["train", "-a", "mlp"], 2, "error: spec.dataset: mlp needs tabular data — name a data set or a file"),
+        (["train", "-a", "noop", "--rounds", "0"], 2, "error: spec.rounds: must be greater than or equal to 1"),
+        (
+            ["train", "-a", "noop", "--rounds", "few"],
+            2,
+            "error: Invalid value for '--rounds': Input should be a valid integer",
+        ),
+        (["train", "d", "-a", "mlp", "--set", "lr"], 2, "error: --set 'lr': a hyperparameter needs a name and a value"),
+        (["train", "d", "-a", "mlp", "--set", "lr=x"], 2, "error: lr: 'x' is not a number from 0 to 10"),
+        (["train", "d", "-a", "mlp", "--set", "lr=99"], 2, "error: lr: 99.0 is not a number from 0 to 10"),
+        (["train", "d", "-a", "mlp", "--set", "l=1"], 2, "error: l: mlp has no such hyperparameter — did you mean lr?"),
+        (["train", "d", "-a", "mlp", "--set", "bias=maybe"], 2, "error: bias: 'maybe' is not true or false"),
+        (["jobs", "show", "none"], 3, "error: there is no jobs/none"),
+        (["jobs", "show", "No Name"], 2, "error: 'No Name' is no name of a job"),
+        (["jobs", "sho", "x"], 2, "error: No such command 'sho'. Did you mean 'show'?"),
+        (["datasets", "upload"], 2, "error: Missing argument 'FILE' — see `trainnet datasets upload --help`"),
+        (["--nonsense"], 2, "error: No such option: --nonsense — see `trainnet --help`"),
+    ],
+)
+def test_bad_input_is_one_line_and_a_code(run: Run, peer: Peer, arguments: list[str], code: int, line: str) -> None:
+    failed = run(*arguments)
+    assert (failed.code, failed.out) == (code, "")
+    assert failed.err.startswith(line)
+    assert failed.err.count("\n") == 1
+    assert not peer.jobs
+    assert not peer.datasets
+
+
+def test_a_wrong_token_is_code_4(run: Run) -> None:
+    denied = run("jobs", "list", token="wrong")
+    assert (denied.code, denied.out) == (4, "")
+    assert denied.err == "error: unknown token — give the right token with --token or TRAINNET_TOKEN\n"
+
+
+def _process(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "trainnet.cli.main", *arguments],
+        env={**os.environ, **environ},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_a_dead_server_is_code_5_in_a_real_process() -> None:
+    dead = _process("--address", "127.0.0.1:1", "--token", "t", "jobs", "list")
+    assert (dead.returncode, dead.stdout) == (5, "")
+    assert dead.stderr == (
+        "error: cannot reach the coordinator at 127.0.0.1:1 — check the address, and that the coordinator runs\n"
+    )
+
+
+def test_without_a_stack_it_says_how_to_start_one() -> None:
+    lost = _process("jobs", "list")
+    assert lost.returncode == 2
+    assert lost.stderr.startswith("error: no coordinator is known")
+    assert "`trainnet up`" in lost.stderr
+
+
+def test_the_endpoints_of_a_local_stack_are_found(peer: Peer, tmp_path: Path) -> None:
+    (tmp_path / "endpoints.json").write_text(json.dumps({"grpc": peer.address, "token": TOKEN}))
+    found = _process("jobs", "list", "--json", TRAINNET_DATA=str(tmp_path))
+    assert (found.returncode, json.loads(found.stdout)) == (0, {"jobs": []})
+    other = _process("jobs", "list", TRAINNET_DATA=str(tmp_path), TRAINNET_TOKEN="wrong")
+    assert other.returncode == 4
+
+
+def test_a_local_token_is_not_shown_to_another_address(peer: Peer, tmp_path: Path) -> None:
+    (tmp_path / "endpoints.json").write_text(json.dumps({"grpc": "127.0.0.1:9", "token": TOKEN}))
+    assert _process("jobs", "list", TRAINNET_DATA=str(tmp_path), TRAINNET_COORDINATOR=peer.address).returncode == 4
+
+
+def test_help_needs_no_grpc() -> None:
+    program = (
+        "import sys; from trainnet.cli.main import main; code = main(['--help']);"
+        "sys.exit(any(name in sys.modules for name in ('grpc', 'numpy', 'torch', 'protovalidate')))"
+    )
+    helped = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert helped.returncode == 0, helped.stdout + helped.stderr
+    assert "Exit codes: 0 done" in helped.stdout
+    assert all(name in helped.stdout for name in ("train", "catalog", "jobs", "datasets", "workers"))
+
+
+def test_the_version_is_shown(run: Run) -> None:
+    assert run("--version").out.startswith("trainnet 0.")
