@@ -48,9 +48,9 @@ def judge_layout(base: TensorFile, update: TensorFile) -> Verdict | None:
     return Verdict(False, "TENSOR_MAP", difference) if difference is not None else None
 
 
-def judge_values(sum_of_squares: float, has_infinite: bool, max_norm: float) -> Verdict:
+def judge_values(sum_of_squares: float, max_norm: float) -> Verdict:
     """The verdict on an update whose layout is right."""
-    if has_infinite or math.isnan(sum_of_squares):
+    if math.isnan(sum_of_squares):
         return Verdict(False, "NOT_FINITE", "a value is NaN or infinite")
     norm = math.sqrt(sum_of_squares)
     if max_norm > 0 and norm > max_norm:
@@ -102,8 +102,7 @@ class Checker:
                 total += kernels.sum_of_squares(data[where.begin : where.end], where, scratch)
         else:
             total = self._stream(work.update.key, file, slices, scratch, cancel)
-        narrow = all(tensor.dtype != "F64" for tensor in file.tensors)
-        return judge_values(total, narrow and math.isinf(total), work.max_update_norm)
+        return judge_values(total, work.max_update_norm)
 
     def _stream(
         self, key: str, file: TensorFile, slices: list[Slice], scratch: Scratch, cancel: threading.Event

@@ -14,12 +14,12 @@ from typing import Protocol
 
 import numpy as np
 
-from trainnet.aggregator import fold, kernels, layout, partials
+from trainnet.aggregator import fold, kernels, layout, partials, pipeline
 from trainnet.aggregator.errors import Cancelled, Unmergeable
 from trainnet.aggregator.kernels import Bytes
 from trainnet.aggregator.objects import SMALL, Header, Objects
 from trainnet.aggregator.output import Output
-from trainnet.aggregator.pipeline import Pipeline, Timings
+from trainnet.aggregator.pipeline import Timings
 from trainnet.runtime.store import ObjectStore
 from trainnet.v1.artifact_pb2 import Artifact
 from trainnet.v1.merge_pb2 import Group, MergeWork, SumWork, Term
@@ -126,10 +126,8 @@ class Engine:
         output = Output(self._store, key)
         try:
             output.write(start)
-            timings = Pipeline(self._store, steps, slices, output.write, threads=self._threads, cancel=cancel).run()
+            timings = pipeline.run(self._store, steps, slices, output.write, threads=self._threads, cancel=cancel)
             began = time.perf_counter()
-            if cancel.is_set():
-                raise Cancelled
             merged, sha256 = output.finish()
             timings.write += time.perf_counter() - began
         finally:

@@ -109,6 +109,9 @@ def reads(steps: Sequence[Step], slices: Iterable[Slice]) -> Iterator[Read]:
 class Folder:
     """The sums of one slice at a time; one per thread, used again for every slice."""
 
+    WORTH_A_THREAD = kernels.BLOCK
+    """Elements below which another thread costs more than it saves."""
+
     def __init__(self, max_elements: int, *, grouped: bool) -> None:
         self.total: Acc = np.zeros(max_elements)
         self._group: Acc = np.zeros(max_elements if grouped else 0)

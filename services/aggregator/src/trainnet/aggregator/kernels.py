@@ -7,6 +7,7 @@ gives back for each call, than they gain.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -129,8 +130,8 @@ def round_bf16(values: Acc) -> NDArray[np.uint16]:
 
 
 def sum_of_squares(data: Bytes, where: Slice, scratch: Scratch) -> float:
-    """Of the floating-point elements, in fp64; NaN or infinite if one of them is. Integers are counters and masks, no
-    direction, and do not count."""
+    """Of the floating-point elements, in fp64; NaN if one of them is NaN or infinite. Integers are counters and masks,
+    no direction, and do not count."""
     total = 0.0
     with np.errstate(all="ignore"):
         for piece in where.pieces:
@@ -143,8 +144,9 @@ def sum_of_squares(data: Bytes, where: Slice, scratch: Scratch) -> float:
                     part = _widen_bf16(part, scratch)
                 squares = scratch.doubles[: len(part)]
                 np.multiply(part, part, out=squares, dtype=np.float64)
-                total += float(np.add.reduce(squares))
+                found_sum = float(np.add.reduce(squares))
                 # A finite fp64 may have an infinite square; narrower types cannot.
-                if piece.dtype == "F64" and total == np.inf and not bool(np.isfinite(part).all()):
-                    return float("nan")
+                if not math.isfinite(found_sum) and (piece.dtype != "F64" or not bool(np.isfinite(part).all())):
+                    return math.nan
+                total += found_sum
     return total

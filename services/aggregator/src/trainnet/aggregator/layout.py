@@ -40,6 +40,28 @@ class Slice:
     def nbytes(self) -> int:
         return self.end - self.begin
 
+    def split(self, parts: int) -> list[Slice]:
+        """At most `parts` neighbouring slices of nearly equal element counts."""
+        if parts <= 1 or self.count <= 1:
+            return [self]
+        size = -(-self.count // parts)
+        return [self._part(begin, min(begin + size, self.count)) for begin in range(0, self.count, size)]
+
+    def _part(self, begin: int, end: int) -> Slice:
+        """Elements [begin, end) of this slice."""
+        pieces: list[Piece] = []
+        start = used = 0
+        for piece in self.pieces:
+            low, high = max(begin, piece.first), min(end, piece.first + piece.count)
+            if low >= high:
+                continue
+            width = DTYPES[piece.dtype][0]
+            if not pieces:
+                start = piece.begin + (low - piece.first) * width
+            pieces.append(Piece(piece.dtype, used, low - begin, high - low))
+            used += (high - low) * width
+        return Slice(self.begin + start, self.begin + start + used, self.first + begin, end - begin, tuple(pieces))
+
 
 def element_count(tensors: Iterable[TensorInfo]) -> int:
     """Elements of a model."""

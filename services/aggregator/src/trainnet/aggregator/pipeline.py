@@ -1,4 +1,7 @@
-"""Slices through threads: each thread reads ahead, folds, and hands its slice over in file order."""
+"""One pass over a model: reads run ahead, threads fold, slices are written in file order.
+
+The threads share each slice, every one folding its stretch of it, so that memory does not grow with them.
+"""
 
 from __future__ import annotations
 
@@ -9,114 +12,94 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from trainnet.aggregator.errors import Cancelled
-from trainnet.aggregator.fold import AddBase, Folder, Step, reads
+from trainnet.aggregator.fold import AddBase, AddPartial, Folder, Step, reads
+from trainnet.aggregator.kernels import Bytes
 from trainnet.aggregator.layout import Slice
 from trainnet.aggregator.readahead import ReadAhead
 from trainnet.runtime.store import ObjectStore
 
-_DEPTH = 2  # read buffers of a thread: one is folded while the other fills
+_DEPTH = 3  # one buffer is folded while two fill
 
 
 @dataclass
 class Timings:
-    """Seconds, mean over the threads: waiting for bytes, arithmetic, handing over."""
+    """Seconds: waiting for bytes, arithmetic, writing what is not hidden behind them."""
 
     read: float = 0.0
     fold: float = 0.0
     write: float = 0.0
 
 
-class _Turns:
-    """Lets slices through in order. `stop` wakes everybody with Cancelled."""
+class _Team:
+    """Threads that fold stretches of the same slice."""
 
-    def __init__(self, cancel: threading.Event) -> None:
-        self._cancel = cancel
-        self._changed = threading.Condition()
-        self._next = 0
-        self._stopped = False
+    def __init__(self, slices: Sequence[Slice], threads: int, *, grouped: bool) -> None:
+        largest = max((where.count for where in slices), default=1)
+        # A stretch of less than a block is not worth a thread's waking up.
+        self._threads = max(1, min(threads, largest // Folder.WORTH_A_THREAD))
+        stretch = -(-largest // self._threads)
+        self._folders = [Folder(stretch, grouped=grouped) for _ in range(self._threads)]
+        self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="fold") if self._threads > 1 else None
 
-    def stopped(self) -> bool:
-        return self._stopped or self._cancel.is_set()
+    def apply(self, step: Step, data: Bytes, where: Slice) -> None:
+        stretches = where.split(self._threads)
+        width = 8 if isinstance(step, AddPartial) else 0
+        calls = []
+        for folder, part in zip(self._folders, stretches, strict=False):
+            begin = width * (part.first - where.first) if width else part.begin - where.begin
+            length = width * part.count if width else part.nbytes
+            calls.append((folder, data[begin : begin + length], part))
+        if self._pool is None:
+            for folder, found, part in calls:
+                folder.apply(step, found, part)
+            return
+        for future in [self._pool.submit(folder.apply, step, found, part) for folder, found, part in calls]:
+            future.result()
 
-    def stop(self) -> None:
-        with self._changed:
-            self._stopped = True
-            self._changed.notify_all()
+    def sums(self, where: Slice) -> list[memoryview]:
+        """The sums of a slice as bytes, stretch by stretch."""
+        stretches = where.split(self._threads)
+        pairs = zip(self._folders, stretches, strict=False)
+        return [folder.total[: part.count].data.cast("B") for folder, part in pairs]
 
-    def wait(self, index: int) -> None:
-        with self._changed:
-            # The one whose turn it is sees a cancelled claim between slices, and stops the rest.
-            self._changed.wait_for(lambda: self._next == index or self._stopped)
-        if self.stopped():
-            raise Cancelled
-
-    def done(self) -> None:
-        with self._changed:
-            self._next += 1
-            self._changed.notify_all()
+    def close(self) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=True)
 
 
-class Pipeline:
-    """One pass over a model with a fixed number of buffers, whatever its size and the number of updates."""
-
-    def __init__(
-        self,
-        store: ObjectStore,
-        steps: Sequence[Step],
-        slices: Sequence[Slice],
-        write: Callable[[memoryview], None],
-        *,
-        threads: int,
-        cancel: threading.Event,
-    ) -> None:
-        self._store, self._steps, self._slices, self._write = store, steps, slices, write
-        self._threads = max(1, min(threads, len(slices)))
-        self._turns = _Turns(cancel)
-        self._buffer_bytes = max((max(part.length for part in reads(steps, [where])) for where in slices), default=0)
-        self._max_elements = max((where.count for where in slices), default=0)
-        self._grouped = any(getattr(step, "opens", True) is False for step in steps)
-        self._timings = [Timings() for _ in range(self._threads)]
-
-    def run(self) -> Timings:
-        """Writes every slice in order. Raises Cancelled, or the first error of the store."""
-        with ThreadPoolExecutor(self._threads, thread_name_prefix="fold") as pool:
-            futures = [pool.submit(self._work, number) for number in range(self._threads)]
-            errors = [error for future in futures if (error := future.exception()) is not None]
-        for error in sorted(errors, key=lambda error: isinstance(error, Cancelled)):
-            raise error
-        rows = zip(*((timing.read, timing.fold, timing.write) for timing in self._timings), strict=True)
-        return Timings(*(sum(row) / self._threads for row in rows))
-
-    def _work(self, number: int) -> None:
-        mine = range(number, len(self._slices), self._threads)
-        try:
-            with ReadAhead(
-                self._store,
-                reads(self._steps, (self._slices[index] for index in mine)),
-                buffer_bytes=self._buffer_bytes,
-                depth=_DEPTH,
-                cancelled=self._turns.stopped,
-            ) as ahead:
-                self._fold(mine, ahead, self._timings[number])
-        except BaseException:
-            self._turns.stop()
-            raise
-
-    def _fold(self, mine: range, ahead: ReadAhead, timings: Timings) -> None:
-        folder = Folder(self._max_elements, grouped=self._grouped)
-        blocks = iter(ahead)
-        clock = time.perf_counter
-        for index in mine:
-            where = self._slices[index]
-            for step in self._steps:
-                data = next(blocks)
+def run(
+    store: ObjectStore,
+    steps: Sequence[Step],
+    slices: Sequence[Slice],
+    write: Callable[[memoryview], None],
+    *,
+    threads: int,
+    cancel: threading.Event,
+) -> Timings:
+    """Does the steps for every slice and writes each in order: its merged bytes if the last step adds the base, else
+    its sums. Raises Cancelled between two steps, or the first error of the store."""
+    timings, clock = Timings(), time.perf_counter
+    largest = max((read.length for where in slices for read in reads(steps, [where])), default=0)
+    grouped = any(getattr(step, "opens", True) is False for step in steps)
+    team = _Team(slices, threads, grouped=grouped)
+    try:
+        with ReadAhead(
+            store, reads(steps, slices), buffer_bytes=largest, depth=_DEPTH, cancelled=cancel.is_set
+        ) as ahead:
+            blocks = iter(ahead)
+            for where in slices:
+                for step in steps:
+                    data = next(blocks)
+                    began = clock()
+                    team.apply(step, data, where)
+                    timings.fold += clock() - began
                 began = clock()
-                folder.apply(step, data, where)
-                timings.fold += clock() - began
-            began = clock()
-            self._turns.wait(index)
-            merged = isinstance(self._steps[-1], AddBase)
-            self._write((data if merged else folder.total[: where.count]).data.cast("B"))
-            self._turns.done()
-            timings.write += clock() - began
-        timings.read = ahead.waited
+                for written in [data.data] if isinstance(steps[-1], AddBase) else team.sums(where):
+                    write(written)
+                timings.write += clock() - began
+            timings.read = ahead.waited
+    finally:
+        team.close()
+    if cancel.is_set():
+        raise Cancelled
+    return timings

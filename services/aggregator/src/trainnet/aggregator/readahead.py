@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import queue
-import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,63 +25,60 @@ class Read:
 
 
 class ReadAhead:
-    """Yields the bytes of each read in order, while a thread reads the next ones.
+    """Yields the bytes of each read in order, while threads read the next ones.
 
-    What is yielded lies in a buffer that is used again: it is the consumer's until it asks for the next. An error of
-    the store comes out where its bytes would have. Close it (it is a context manager); that waits for a read under way.
+    What is yielded lies in one of `depth` buffers that are used again: it is the consumer's until it asks for the next.
+    An error of the store comes out where its bytes would have. Close it (it is a context manager); that waits for the
+    reads under way.
     """
 
     def __init__(
-        self, store: ObjectStore, reads: Iterable[Read], *, buffer_bytes: int, depth: int, cancelled: Callable[[], bool]
+        self,
+        store: ObjectStore,
+        reads: Iterable[Read],
+        *,
+        buffer_bytes: int,
+        depth: int,
+        cancelled: Callable[[], bool],
     ) -> None:
         self.waited = 0.0
         """Seconds the consumer waited for bytes."""
-        self._store, self._reads, self._cancelled = store, reads, cancelled
-        self._free: queue.SimpleQueue[Bytes | None] = queue.SimpleQueue()
-        self._full: queue.SimpleQueue[tuple[Bytes, int] | Exception | None] = queue.SimpleQueue()
+        self._store, self._reads, self._cancelled = store, iter(reads), cancelled
         self._buffer_bytes, self._to_make = buffer_bytes, depth
-        self._closed = False
-        self._thread = threading.Thread(target=self._run, name="read-ahead", daemon=True)
-        self._thread.start()
+        self._free: list[Bytes] = []
+        self._under_way: deque[tuple[Future[None], Bytes, int]] = deque()
+        self._pool = ThreadPoolExecutor(max(1, depth - 1), thread_name_prefix="read-ahead")
 
-    def _buffer(self) -> Bytes | None:
-        """Buffers are made one by one, so that a short run does not pay for all."""
-        if self._to_make:
-            self._to_make -= 1
-            return np.empty(self._buffer_bytes, np.uint8)
-        return self._free.get()
-
-    def _run(self) -> None:
-        try:
-            for read in self._reads:
-                buffer = self._buffer()
-                if self._closed or buffer is None:
-                    return
-                if self._cancelled():
-                    raise Cancelled
-                self._store.read_into(read.key, read.offset, buffer[: read.length].data)
-                self._full.put((buffer, read.length))
-            self._full.put(None)
-        except Exception as error:  # noqa: BLE001  # it is raised again where the bytes are awaited
-            self._full.put(error)
+    def _submit(self) -> None:
+        """Starts reads while there are buffers. They are made one by one: a short run does not pay for all."""
+        while self._free or self._to_make:
+            read = next(self._reads, None)
+            if read is None:
+                return
+            if self._free:
+                buffer = self._free.pop()
+            else:
+                buffer = np.empty(self._buffer_bytes, np.uint8)
+                self._to_make -= 1
+            view = buffer[: read.length].data
+            future = self._pool.submit(self._store.read_into, read.key, read.offset, view)
+            self._under_way.append((future, buffer, read.length))
 
     def __iter__(self) -> Iterator[Bytes]:
-        while True:
+        self._submit()
+        while self._under_way:
+            if self._cancelled():
+                raise Cancelled
+            future, buffer, length = self._under_way.popleft()
             began = time.perf_counter()
-            item = self._full.get()
+            future.result()
             self.waited += time.perf_counter() - began
-            if item is None:
-                return
-            if isinstance(item, Exception):
-                raise item
-            buffer, length = item
             yield buffer[:length]
-            self._free.put(buffer)
+            self._free.append(buffer)
+            self._submit()
 
     def close(self) -> None:
-        self._closed = True
-        self._free.put(None)
-        self._thread.join()
+        self._pool.shutdown(wait=True, cancel_futures=True)
 
     def __enter__(self) -> ReadAhead:
         return self

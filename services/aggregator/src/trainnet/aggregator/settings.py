@@ -29,6 +29,6 @@ class AggregatorSettings(StoreSettings, LogSettings):
         default=4 * 1024 * 1024,
         ge=64 * 1024,
         le=256 * 1024 * 1024,
-        description="the bytes of a model that are folded at a time; a thread's memory is four times that",
+        description="the bytes of a model that are folded at a time; a merge holds five of them",
     )
     checks: int = Field(default=4, ge=1, le=64, description="the number of updates checked side by side")

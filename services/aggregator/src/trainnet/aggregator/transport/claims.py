@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ Do = Callable[[MergeTask, threading.Event], Report]
 
 _WAIT = timedelta(seconds=20)
 _DEFAULT_TTL = 30.0
+_HASTY_SECONDS = 0.5
 # After SIGTERM: checks may finish within this, merges hand their claim back at once.
 _FINISH_SECONDS = 3.0
 _HAND_BACK_SECONDS = 3.0
@@ -101,8 +103,10 @@ class Claims:
             self._pool.shutdown(wait=False, cancel_futures=True)
 
     async def _claim(self, lane: Lane, *, on_first: Callable[[], None] | None = None) -> None:
+        hasty = 0  # empty answers in a row that came at once
         while True:
             free = await lane.take()
+            began = time.monotonic()
             tasks: list[MergeTask] = []
             try:
                 # Ready means heard, so the first answer must not wait for work.
@@ -114,6 +118,12 @@ class Claims:
             if on_first is not None:
                 on_first()
                 on_first = None
+            elif tasks or time.monotonic() - began > _HASTY_SECONDS:
+                hasty = 0
+            else:
+                # A coordinator that does not hold the call (it drains) must not be asked in a tight loop.
+                await asyncio.sleep(jittered(hasty))
+                hasty += 1
 
     def _begin(self, task: MergeTask, lane: Lane) -> None:
         running = _Running(task)

@@ -1,0 +1,302 @@
+"""Recomputes the merged weights of a round from its manifest, to see that they are what they are said to be.
+
+This is an implementation of its own of services/aggregator/ARITHMETIC.md: it shares no code with the aggregator, on
+purpose. It streams base and updates by ranged GETs of their signed URLs, in memory that depends neither on the size of
+the model nor on the number of updates, and checks each update's digest on the way.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import json
+import time
+import urllib.parse
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainnet.v1.artifact_pb2 import Artifact
+from trainnet.v1.job_pb2 import ManifestEntry, Round
+
+Doubles = NDArray[np.float64]
+
+# Elements of a stretch: three fp64 arrays of this length are the memory of a verification.
+_STRETCH = 1 << 20
+_MAX_HEADER = 100_000_000
+_TRIES = 4
+_TIMEOUT_SECONDS = 60.0
+_KINDS = {
+    "BOOL": "|u1", "U8": "|i1", "I8": "|i1", "U16": "<i2", "I16": "<i2", "U32": "<i4", "I32": "<i4",
+    "U64": "<i8", "I64": "<i8", "F16": "<f2", "BF16": "<u2", "F32": "<f4", "F64": "<f8",
+}  # fmt: skip
+
+
+class VerifyError(Exception):
+    """The round cannot be recomputed; the message says why."""
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What a recompute found."""
+
+    matches: bool
+    """The recomputed file has the round's merged_sha256, and every input the digest that the round names."""
+    sha256: str
+    """Of the recomputed file, in hex."""
+    expected_sha256: str
+    updates: int
+    bytes_read: int
+    wrong_digests: tuple[str, ...] = field(default=())
+    """Inputs whose bytes do not have the digest that the round names: `base`, `shard 3`."""
+
+
+Progress = Callable[[int, int], None]
+"""Called with the bytes read so far and the bytes there are."""
+
+
+def verify_round(found: Round, progress: Progress | None = None) -> Verification:
+    """Recomputes the merged weights of a round as GetRound answers it, downloads included. Raises VerifyError."""
+    if not found.manifest or not found.merged_sha256:
+        raise VerifyError(f"{found.name} is not merged")
+    inputs = [found.base, *(entry.update for entry in found.manifest)]
+    if not all(item.HasField("download") for item in inputs):
+        raise VerifyError(f"{found.name} cannot be verified: its base or updates are not kept any more")
+    size = sum(item.size_bytes for item in inputs)
+    done = 0
+
+    def count(length: int) -> None:
+        nonlocal done
+        done += length
+        if progress is not None:
+            progress(done, size)
+
+    base = _Source("base", found.base, count)
+    sources = {entry.shard: _Source(f"shard {entry.shard}", entry.update, count) for entry in found.manifest}
+    if len(sources) != len(found.manifest):
+        raise VerifyError(f"{found.name} names a shard twice")
+    try:
+        sha256 = _recompute(base, sources, _groups(found.manifest, found.group_size))
+        wrong = tuple(source.name for source in (base, *sources.values()) if not source.digest_matches())
+    finally:
+        for source in (base, *sources.values()):
+            source.close()
+    matches = sha256 == found.merged_sha256 and not wrong
+    return Verification(matches, sha256, found.merged_sha256, len(sources), done, wrong)
+
+
+def _groups(manifest: Any, group_size: int) -> list[list[tuple[int, float]]]:
+    """(shard, weight) of every group, in order."""
+    groups: dict[int, list[tuple[int, float]]] = {}
+    entries: list[ManifestEntry] = sorted(manifest, key=lambda entry: entry.shard)
+    for entry in entries:
+        group = entry.shard // group_size if group_size > 0 else 0
+        groups.setdefault(group, []).append((entry.shard, float(entry.examples)))
+    return [groups[group] for group in sorted(groups)]
+
+
+def _recompute(base: _Source, sources: dict[int, _Source], groups: list[list[tuple[int, float]]]) -> str:
+    total_weight = 0.0
+    for group in groups:
+        for _, weight in group:
+            total_weight = total_weight + weight
+    if not total_weight > 0:
+        raise VerifyError("the updates have no weight: every shard has 0 examples")
+    header = base.read_header()
+    tensors = _tensors(header)
+    for source in sources.values():
+        if _tensors(source.read_header()) != tensors:
+            raise VerifyError(f"the update of {source.name} has other tensors than the base")
+    merged = hashlib.sha256(header)
+    with np.errstate(all="ignore"):
+        for dtype, count in _stretches(tensors):
+            total: Doubles | None = None
+            for group in groups:
+                subtotal: Doubles | None = None
+                for shard, weight in group:
+                    product = _numbers(sources[shard].read(count * _width(dtype)), dtype)
+                    product *= weight
+                    subtotal = product if subtotal is None else subtotal + product
+                assert subtotal is not None
+                total = subtotal if total is None else total + subtotal
+            assert total is not None
+            total /= total_weight
+            merged.update(_result(base.read(count * _width(dtype)), total, dtype))
+    return merged.hexdigest()
+
+
+def _tensors(header: bytes) -> list[tuple[int, int, str, str, tuple[int, ...]]]:
+    """(begin, end, dtype, name, shape) in file order."""
+    try:
+        entries: dict[str, Any] = json.loads(header[8:])
+        entries.pop("__metadata__", None)
+        found = sorted(
+            (*entry["data_offsets"], entry["dtype"], name, tuple(entry["shape"])) for name, entry in entries.items()
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise VerifyError(f"a file's header is not that of a safetensors file: {error}") from None
+    for _, _, dtype, name, _ in found:
+        if dtype not in _KINDS:
+            raise VerifyError(f"tensor {name!a} has type {dtype}, which cannot be merged")
+    return found
+
+
+def _width(dtype: str) -> int:
+    return np.dtype(_KINDS[dtype]).itemsize
+
+
+def _stretches(tensors: list[tuple[int, int, str, str, tuple[int, ...]]]) -> Iterator[tuple[str, int]]:
+    """(dtype, elements) of runs that fit in memory; together, all of the data in file order."""
+    for begin, end, dtype, _, _ in tensors:
+        left = (end - begin) // _width(dtype)
+        while left:
+            taken = min(left, _STRETCH)
+            yield dtype, taken
+            left -= taken
+
+
+def _numbers(data: bytes | bytearray, dtype: str) -> Doubles:
+    """The elements as fp64, in a new array."""
+    raw = np.frombuffer(data, _KINDS[dtype])
+    if dtype == "BF16":
+        return (raw.astype("<u4") << 16).view("<f4").astype(np.float64)
+    return raw.astype(np.float64)
+
+
+def _result(base: bytes | bytearray, mean: Doubles, dtype: str) -> bytes:
+    if dtype == "BOOL":
+        return bytes(base)
+    if dtype == "BF16":
+        return _to_bf16(_numbers(base, dtype) + mean).tobytes()
+    if dtype.startswith("F"):
+        return bytes((_numbers(base, dtype) + mean).astype(_KINDS[dtype]).tobytes())
+    start: NDArray[Any] = np.frombuffer(base, _KINDS[dtype])
+    limits = np.iinfo(start.dtype)
+    top = float(limits.max) if _width(dtype) < 8 else 2.0**63 - 1024
+    moved = np.minimum(np.maximum(np.rint(mean), float(limits.min)), top).astype(start.dtype)
+    return bytes((start + moved).tobytes())
+
+
+def _to_bf16(values: Doubles) -> NDArray[np.uint16]:
+    """To the nearest of the 16-bit neighbours in fp64, the even one of two equally near."""
+    magnitude = np.abs(values)
+    # Truncation of an fp32 that is not larger than the value gives the neighbour below.
+    below32 = magnitude.astype("<f4")
+    too_large = below32.astype(np.float64) > magnitude
+    below32[too_large] = np.nextafter(below32[too_large], np.float32(0.0))
+    below = below32.view("<u4") >> 16
+    low = (below << 16).view("<f4").astype(np.float64)
+    above = np.minimum(below + 1, 0x7F80)
+    high = (above << 16).view("<f4").astype(np.float64)
+    # Beyond the largest finite number the next step of the same length stands for infinity.
+    high = np.where(above == 0x7F80, 2.0**128, high)
+    to_low, to_high = magnitude - low, high - magnitude
+    up = (to_high < to_low) | ((to_high == to_low) & (below % 2 == 1))
+    bits = np.where(np.isinf(magnitude), 0x7F80, np.where(up, above, below))
+    bits = np.where(np.isnan(values), 0x7FC0, bits | np.where(np.signbit(values) & ~np.isnan(values), 0x8000, 0))
+    return bits.astype("<u2")
+
+
+class _Source:
+    """An artifact, read once from its first byte to its last, and hashed on the way."""
+
+    def __init__(self, name: str, artifact: Artifact, count: Callable[[int], None]) -> None:
+        self.name, self._artifact, self._count = name, artifact, count
+        self._position = 0
+        self._header: bytes | None = None
+        self._whole = hashlib.sha256()
+        self._part = hashlib.sha256()
+        self._parts: list[bytes] = []
+        self._connection: http.client.HTTPConnection | None = None
+
+    def read_header(self) -> bytes:
+        """The header with its length field; the first call reads it."""
+        if self._header is None:
+            length = self.read(8)
+            size = int.from_bytes(length, "little")
+            if size > min(_MAX_HEADER, self._artifact.size_bytes - 8):
+                raise VerifyError(f"{self.name} is no safetensors file: its header would have {size} bytes")
+            self._header = bytes(length + self.read(size))
+        return self._header
+
+    def read(self, length: int) -> bytearray:
+        """The next bytes."""
+        data = bytearray(length)
+        if length:
+            self._fetch(memoryview(data))
+        self._position += length
+        self._hash(memoryview(data))
+        self._count(length)
+        return data
+
+    def _hash(self, data: memoryview) -> None:
+        part_size = self._artifact.part_size_bytes
+        if not part_size:
+            self._whole.update(data)
+            return
+        position = self._position - len(data)
+        while data:
+            taken = min(len(data), part_size - position % part_size)
+            self._part.update(data[:taken])
+            position, data = position + taken, data[taken:]
+            if position % part_size == 0:
+                self._end_part()
+
+    def _end_part(self) -> None:
+        self._parts.append(self._part.digest())
+        self._part = hashlib.sha256()
+
+    def digest_matches(self) -> bool:
+        """Whether all has been read and has the artifact's digest."""
+        artifact = self._artifact
+        if self._position != artifact.size_bytes:
+            return False
+        if not artifact.part_size_bytes:
+            return artifact.digest == f"sha256:{self._whole.hexdigest()}"
+        if self._position % artifact.part_size_bytes:
+            self._end_part()
+        composite = hashlib.sha256(b"".join(self._parts)).hexdigest()
+        return artifact.digest == f"sha256-parts:{composite}/{len(self._parts)}"
+
+    def _fetch(self, view: memoryview) -> None:
+        for attempt in range(_TRIES):
+            try:
+                return self._request(view)
+            except (OSError, http.client.HTTPException) as error:
+                self.close()
+                if attempt == _TRIES - 1:
+                    raise VerifyError(f"{self.name} cannot be read: {error}") from error
+                time.sleep(0.2 * 2**attempt)
+        return None
+
+    def _request(self, view: memoryview) -> None:
+        request = self._artifact.download
+        url = urllib.parse.urlsplit(request.url)
+        if self._connection is None:
+            kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
+            self._connection = kind(url.netloc, timeout=_TIMEOUT_SECONDS)
+        last = self._position + len(view) - 1
+        headers = {**request.headers, "Range": f"bytes={self._position}-{last}"}
+        self._connection.request(request.method or "GET", f"{url.path}?{url.query}", headers=headers)
+        response = self._connection.getresponse()
+        if response.status >= 500:
+            response.read()
+            raise http.client.HTTPException(f"HTTP {response.status}")
+        if response.status not in (200, 206) or response.length != len(view):
+            self.close()
+            remedy = "; its URL has expired, start again" if response.status == 403 else ""
+            raise VerifyError(f"{self.name} cannot be read: HTTP {response.status}{remedy}")
+        filled = 0
+        while filled < len(view):
+            got = response.readinto(view[filled:])
+            if not got:
+                raise http.client.HTTPException("the connection ended early")
+            filled += got
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
