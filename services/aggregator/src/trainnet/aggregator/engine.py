@@ -170,8 +170,8 @@ class Engine:
         return _outcome(found, sha256, timings)
 
     def _read_small(self, updates: list[Artifact]) -> list[bytes]:
-        if len(updates) == 1:
-            return [self._objects.small(updates[0])]
+        if sum(not self._objects.remembers(update) for update in updates) <= 1:
+            return [self._objects.small(update) for update in updates]
         with ThreadPoolExecutor(min(8, len(updates)), thread_name_prefix="read") as pool:
             return list(pool.map(self._objects.small, updates))
 

@@ -71,6 +71,10 @@ class _Kept(Generic[T]):
         self._account(self._size(value))
         return value
 
+    def has(self, key: str) -> bool:
+        with self._lock:
+            return key in self._values
+
     def put(self, key: str, value: T) -> None:
         self.get(key, lambda: value)
 
@@ -96,6 +100,10 @@ class Objects:
     def small(self, artifact: Artifact) -> bytes:
         """A whole object of up to SMALL bytes. Raises DigestMismatchError, ObjectNotFound, ShortRead."""
         return self._small.get(_identity(artifact), lambda: self._load(artifact))
+
+    def remembers(self, artifact: Artifact) -> bool:
+        """Whether `small` will most likely need no request."""
+        return self._small.has(_identity(artifact))
 
     def _load(self, artifact: Artifact) -> bytes:
         data = bytearray(artifact.size_bytes)
