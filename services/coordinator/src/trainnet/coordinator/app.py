@@ -73,13 +73,23 @@ async def main(stop: asyncio.Event) -> None:
     sessions = Sessions()
     watching = Watching(context, jobs, sessions)
 
+    async def nats_closed() -> None:
+        """A connection that NATS closed for good never comes back by itself: a fresh start of this replica does."""
+        stop.set()
+
     callout_password = settings.nats_callout_password.get_secret_value()
     password = settings.nats_password.get_secret_value() if settings.nats_password else None
     try:
         callout = await connect(
-            settings.nats_url, name="coordinator-auth", user=settings.nats_callout_user, password=callout_password
+            settings.nats_url,
+            name="coordinator-auth",
+            user=settings.nats_callout_user,
+            password=callout_password,
+            on_closed=nats_closed,
         )
-        nats = await connect(settings.nats_url, name="coordinator", user=settings.nats_user, password=password)
+        nats = await connect(
+            settings.nats_url, name="coordinator", user=settings.nats_user, password=password, on_closed=nats_closed
+        )
     except NatsUnavailable as error:
         raise StartupError(str(error)) from None
     await NatsAuth(callout, settings.nats_callout_seed.get_secret_value(), workers).start()
@@ -100,10 +110,7 @@ async def main(stop: asyncio.Event) -> None:
         for name in effects.changed:
             watching.changed(name)
         for worker, fence, reason in effects.cancelled:
-            sessions.drop(fence)
-            session = sessions.get(worker)
-            if session is not None:
-                session.send(cancel=worker_pb2.Cancel(fence=fence, reason=reason))
+            sessions.call_back(worker, fence, reason)
         for worker, fence, accepted, message in effects.verdicts:
             session = sessions.get(worker)
             if session is not None:
@@ -112,9 +119,11 @@ async def main(stop: asyncio.Event) -> None:
 
     database.on_commit = committed
 
+    around = interceptors.standard()
+    around.insert(2, AuthInterceptor(settings, workers))  # before validation: strangers learn nothing of the fields
     server = GrpcServer(
         settings.listen,
-        interceptors=[*interceptors.standard(), AuthInterceptor(settings, workers)],
+        interceptors=around,
         max_message_bytes=MAX_MESSAGE_BYTES,
     )
     services: dict[str, Callable[[Any], None]] = {
@@ -149,6 +158,8 @@ async def main(stop: asyncio.Event) -> None:
             await stop.wait()
             watching.stopping.set()
             merging.close()
+            relay.wake()
+            scheduler.wake()
             for session in sessions:
                 session.send(drain=worker_pb2.Drain(reconnect=True, reason="the coordinator stops"))
                 session.outgoing.put_nowait(None)

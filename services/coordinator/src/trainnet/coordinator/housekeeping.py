@@ -36,7 +36,7 @@ class Housekeeping:
                 for attempt in list(session.attempts.values()):
                     if attempt.deadline < now:
                         self._sessions.drop(attempt.fence)
-                        if await self._leases.expire(attempt.fence):
+                        if await self._leases.expire(attempt.fence, leased=attempt.leased):
                             what = "lease" if attempt.leased else "assignment"
                             self._log.warning(
                                 f"{what} expired", fence=attempt.fence, worker=session.worker, job=attempt.job
@@ -45,12 +45,13 @@ class Housekeeping:
             up = now - self._started
             if up > settings.claim_ttl:
                 for fence in await self._leases.expired_claims():
-                    await self._leases.expire(fence)
-                    self._log.warning("claim expired", fence=fence)
+                    if await self._leases.expire_overdue(fence):
+                        self._log.warning("claim expired", fence=fence)
             if up > settings.lease_ttl:
+                await self._leases.close_lost_sessions(2 * settings.lease_ttl)
                 mine = [fence for session in self._sessions for fence in session.attempts]
                 for fence in await self._leases.orphans(mine, settings.lease_ttl):
-                    if await self._leases.expire(fence):
+                    if await self._leases.expire_overdue(fence, settings.lease_ttl):
                         self._log.warning("orphaned lease expired", fence=fence)
 
     async def flush(self, stop: asyncio.Event) -> None:
@@ -59,14 +60,19 @@ class Housekeeping:
         while True:
             stopping = await wait_or_stop(stop, period)
             now, wall = self._context.monotonic(), self._context.clock()
-            seen = {session.worker: wall for session in self._sessions if now - session.seen < 2 * period}
-            leases = [
-                attempt.fence
+            seen = {
+                session.worker: wall
+                for session in self._sessions
+                if session.connected and now - session.seen < 2 * period
+            }
+            holders = {
+                attempt.fence: session.worker
                 for session in self._sessions
                 for attempt in session.attempts.values()
                 if attempt.leased and attempt.deadline > now
-            ]
-            await self._leases.flush(seen, leases)
+            }
+            for fence in await self._leases.flush(seen, list(holders)):
+                self._sessions.call_back(holders[fence], fence, "the attempt is not live any more")
             if stopping:
                 return
 

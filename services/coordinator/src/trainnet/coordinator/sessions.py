@@ -57,10 +57,13 @@ class WorkerSession:
             self.outgoing.put_nowait(worker_pb2.ConnectResponse(**message))  # type: ignore[arg-type]
 
     @property
+    def takes_work(self) -> bool:
+        """Whether it takes new work now, or as soon as a slot is free."""
+        return self.connected and not self.paused and not self.drained
+
+    @property
     def free_slots(self) -> int:
-        if not self.connected or self.paused or self.drained:
-            return 0
-        return max(0, self.capabilities.slots - len(self.attempts))
+        return max(0, self.capabilities.slots - len(self.attempts)) if self.takes_work else 0
 
     def candidate(self) -> Candidate:
         return Candidate(
@@ -114,6 +117,13 @@ class Sessions:
         worker = self._holders.pop(fence, None)
         session = self._by_worker.get(worker) if worker is not None else None
         return session.attempts.pop(fence, None) if session is not None else None
+
+    def call_back(self, worker: str, fence: int, reason: str) -> None:
+        """The attempt must stop: frees its slot and tells the worker, if it is connected here."""
+        self.drop(fence)
+        session = self._by_worker.get(worker)
+        if session is not None:
+            session.send(cancel=worker_pb2.Cancel(fence=fence, reason=reason))
 
     def trained(self, job: str, shard: int, worker: str) -> None:
         """Remembers who has a shard, so that it goes there again."""

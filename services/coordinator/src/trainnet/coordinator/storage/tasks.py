@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import Row, func, select, update
+from sqlalchemy import Row, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from trainnet.coordinator.domain import tasks as rules
@@ -42,6 +42,7 @@ async def find(tx: Transaction, fence: int) -> Row[Any] | None:
             attempts.c.message.label("attempt_message"),
             attempts.c.result,
             attempts.c.leased,
+            attempts.c.expires,
         )
         .join_from(attempts, tasks, attempts.c.task == tasks.c.id)
         .where(attempts.c.fence == fence)
@@ -137,13 +138,36 @@ async def cancel_of_round(tx: Transaction, job: str, number: int, kinds: Iterabl
     )
 
 
-async def _cancel(tx: Transaction, where: tuple[Any, ...], now: float, why: str) -> None:
-    open_states = (TaskState.READY, TaskState.ASSIGNED, TaskState.LEASED, TaskState.CHECKING)
-    live = await tx.all(
+async def delete_of_dataset(tx: Transaction, dataset: str) -> None:
+    """Removes the tasks that inspect or cut a data set, and tells the workers that are at one."""
+    where = (tasks.c.dataset == dataset, tasks.c.job.is_(None))
+    for row in await _live(tx, where):
+        tx.effects.cancelled.append((row.holder, row.fence, "the data set was deleted"))
+    await tx.execute(delete(tasks).where(*where))
+
+
+async def call_back(tx: Transaction, holder: str, now: float, why: str) -> None:
+    """Takes everything back that a worker was given and has not handed in; nothing counts against the tasks."""
+    held = (attempts.c.holder == holder, attempts.c.state.in_((AttemptState.ASSIGNED, AttemptState.LEASED)))
+    for found in await tx.all(select(attempts.c.fence).where(*held).order_by(attempts.c.fence)):
+        row = await find(tx, found.fence)
+        if row is not None and await end_attempt(tx, row.fence, AttemptState.CANCELLED, now, why):
+            await make_ready(tx, row, now)
+            tx.effects.cancelled.append((holder, row.fence, why))
+
+
+async def _live(tx: Transaction, where: tuple[Any, ...]) -> list[Row[Any]]:
+    """Fence and holder of the live attempts at some tasks."""
+    return await tx.all(
         select(attempts.c.fence, attempts.c.holder)
         .join_from(attempts, tasks, attempts.c.task == tasks.c.id)
         .where(*where, attempts.c.state.in_(tuple(LIVE_ATTEMPTS)))
     )
+
+
+async def _cancel(tx: Transaction, where: tuple[Any, ...], now: float, why: str) -> None:
+    open_states = (TaskState.READY, TaskState.ASSIGNED, TaskState.LEASED, TaskState.CHECKING)
+    live = await _live(tx, where)
     await tx.execute(
         update(tasks).where(*where, tasks.c.state.in_(open_states)).values(state=TaskState.CANCELLED, message=why)
     )

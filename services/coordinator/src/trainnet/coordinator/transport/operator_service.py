@@ -40,11 +40,11 @@ class OperatorServicer(operator_pb2_grpc.OperatorServiceServicer):
         return pb.DrainWorkerResponse(worker=worker)
 
     async def BanWorker(self, request: pb.BanWorkerRequest, context: Any) -> pb.BanWorkerResponse:
-        worker = await self._workers.ban(request.name)
         session = self._sessions.get(names.id_of(request.name))
         if session is not None:
-            # Its leases expire by themselves: nothing it sends is read any more.
-            session.drained = True
+            session.drained = True  # first: what is taken back must not go out to it again
+        worker = await self._workers.ban(request.name)
+        if session is not None:
             session.send(drain={"reconnect": False, "reason": "banned by the operator"})
             session.outgoing.put_nowait(None)
         return pb.BanWorkerResponse(worker=worker)

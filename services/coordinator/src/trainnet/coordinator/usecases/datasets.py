@@ -11,7 +11,7 @@ from trainnet.coordinator.storage import tasks as task_store
 from trainnet.coordinator.storage.database import Transaction
 from trainnet.coordinator.storage.events import emit, timestamp
 from trainnet.coordinator.storage.pages import page_of
-from trainnet.coordinator.storage.schema import datasets, jobs, plans, shards, tasks
+from trainnet.coordinator.storage.schema import datasets, jobs, plans, shards
 from trainnet.coordinator.usecases.context import Context
 from trainnet.coordinator.usecases.errors import InUse, NoSuchResource, NotUploading, RequestIdReused, UploadIncomplete
 from trainnet.coordinator.usecases.uploads import StoreAway, declared
@@ -28,6 +28,7 @@ class Datasets:
     ) -> tuple[dataset_pb2.Dataset, artifact_pb2.UploadGrant | None]:
         """Declares a data set once per request id; grants its upload while it waits for one."""
         digest, part_size = declared(request.declaration, "declaration.part_sha256")
+        data_format = dataset_pb2.DatasetFormat.Name(request.format).removeprefix("DATASET_FORMAT_")
         row = await self._by_request(request.request_id)
         if row is None:
             dataset_id = names.new_id(request.display_name)
@@ -40,7 +41,7 @@ class Datasets:
                             id=dataset_id,
                             request_id=request.request_id,
                             display_name=request.display_name,
-                            format=dataset_pb2.DatasetFormat.Name(request.format).removeprefix("DATASET_FORMAT_"),
+                            format=data_format,
                             label_column=request.label_column,
                             state=DatasetState.UPLOADING,
                             source_key=key,
@@ -55,8 +56,8 @@ class Datasets:
             row = await self._by_request(request.request_id)
             if row is None:
                 raise NoSuchResource(names.dataset(dataset_id))
-        same = (digest, request.label_column, request.display_name)
-        if (row.source_digest, row.label_column, row.display_name) != same:
+        same = (digest, data_format, request.label_column, request.display_name)
+        if (row.source_digest, row.format, row.label_column, row.display_name) != same:
             raise RequestIdReused(f"request_id {request.request_id} was used for another data set")
         grant = await self._grant(row) if row.state == DatasetState.UPLOADING else None
         return self.view(row), grant
@@ -105,7 +106,7 @@ class Datasets:
             if using is not None:
                 raise InUse(f"{name} is used by {names.job(using.id)}: cancel that job first")
             await tx.execute(update(jobs).where(jobs.c.dataset == row.id).values(dataset=None, plan=None))
-            await tx.execute(delete(tasks).where(tasks.c.dataset == row.id, tasks.c.job.is_(None)))
+            await task_store.delete_of_dataset(tx, row.id)
             await tx.execute(delete(datasets).where(datasets.c.id == row.id))
         try:
             await asyncio.to_thread(self._context.store.delete_prefix, f"datasets/{row.id}/")

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 from typing import Any
 
-from google.protobuf import json_format
+from google.protobuf import json_format, struct_pb2
 from sqlalchemy import Row, delete, select
 
 from trainnet.coordinator.domain import names
@@ -236,6 +236,23 @@ def _kind(is_image: bool) -> Data:
     return Data.IMAGE if is_image else Data.TABULAR
 
 
+def _given(values: struct_pb2.Struct) -> dict[str, object]:
+    """Plain values of a Struct; NaN and infinity too, which JSON has no words for."""
+
+    def plain(value: struct_pb2.Value) -> object:
+        match value.WhichOneof("kind"):
+            case "list_value":
+                return [plain(item) for item in value.list_value.values]
+            case "struct_value":
+                return _given(value.struct_value)
+            case None | "null_value":
+                return None
+            case kind:
+                return getattr(value, kind)
+
+    return {name: plain(value) for name, value in values.fields.items()}
+
+
 def completed(given: job_pb2.JobSpec) -> job_pb2.JobSpec:
     """The spec with every default filled in. Raises InvalidArgument that names the field."""
     spec = job_pb2.JobSpec()
@@ -247,7 +264,7 @@ def completed(given: job_pb2.JobSpec) -> job_pb2.JobSpec:
             f"there is no architecture {spec.architecture}: use one of {known}", field="spec.architecture"
         )
     try:
-        values = architecture.complete(json_format.MessageToDict(given.hyperparameters))
+        values = architecture.complete(_given(given.hyperparameters))
     except BadHyperparameter as error:
         raise InvalidArgument(str(error), field=f"spec.hyperparameters.{error.field}") from None
     spec.hyperparameters.Clear()

@@ -160,8 +160,8 @@ class Leases:
             case TaskKind.INITIALIZE:
                 await life.fail_job(tx, row.job, f"making the initial weights: {reason}", now)
             case TaskKind.TRAIN:
-                await self.lock_round(tx, row.job, row.round)
-                await life.settle_round(tx, row.job, row.round, now)
+                if await self.lock_round(tx, row.job, row.round) is not None:
+                    await life.settle_round(tx, row.job, row.round, now)
             case TaskKind.EVALUATE:
                 job = await tx.one(select(jobs).where(jobs.c.id == row.job))
                 if job is not None:
@@ -217,6 +217,13 @@ class Leases:
                     await self._lose(tx, row, now, counts=False, why="its worker restarted before it accepted")
                 else:
                     live.append(row)
+            if live:
+                # From now on these leases live with this session: nobody may take them for orphans.
+                await tx.execute(
+                    update(attempts)
+                    .where(attempts.c.fence.in_([row.fence for row in live]), attempts.c.state == AttemptState.LEASED)
+                    .values(expires=now + self._context.settings.lease_ttl)
+                )
             tx.effects.workers_wanted = True
         return epoch, live
 
@@ -227,8 +234,9 @@ class Leases:
                 update(sessions).where(sessions.c.worker == worker, sessions.c.epoch == epoch).values(open=False)
             )
 
-    async def flush(self, seen: dict[str, float], leases: list[int]) -> None:
-        """Writes in one batch what heartbeats said since the last time."""
+    async def flush(self, seen: dict[str, float], leases: list[int]) -> list[int]:
+        """Writes in one batch what heartbeats said since the last time. Answers those of the leases that were ended
+        elsewhere, by another replica or in a transaction whose effects were lost: their workers must stop."""
         now = self._context.clock()
         async with self._context.database.write() as tx:
             known = await tx.changed(update(replicas).where(replicas.c.id == self._replica).values(seen=now))
@@ -238,27 +246,58 @@ class Leases:
                 await tx.execute(
                     update(sessions)
                     .where(sessions.c.worker.in_(tuple(seen)), sessions.c.replica == self._replica)
-                    .values(seen=now)
+                    .values(seen=now, open=True)
                 )
-            if leases:
-                await tx.execute(
-                    update(attempts)
-                    .where(attempts.c.fence.in_(leases), attempts.c.state == AttemptState.LEASED)
-                    .values(expires=now + self._context.settings.lease_ttl)
-                )
+            if not leases:
+                return []
+            await tx.execute(
+                update(attempts)
+                .where(attempts.c.fence.in_(leases), attempts.c.state == AttemptState.LEASED)
+                .values(expires=now + self._context.settings.lease_ttl)
+            )
+            ended = (AttemptState.EXPIRED, AttemptState.CANCELLED, AttemptState.SUPERSEDED)
+            query = select(attempts.c.fence).where(attempts.c.fence.in_(leases), attempts.c.state.not_in(ended))
+            return sorted(set(leases) - {row.fence for row in await tx.all(query)})
 
-    async def expire(self, fence: int) -> bool:
-        """Ends an assignment or a lease whose time is over."""
+    async def expire(self, fence: int, *, leased: bool) -> bool:
+        """Ends an assignment or a lease of this replica's own session whose time is over. Not one that was accepted
+        in this very moment, nor one of a worker that is connected to another replica by now: its owner decides."""
+        async with self._context.database.write() as tx:
+            row = await task_store.find(tx, fence)
+            expected = AttemptState.LEASED if leased else AttemptState.ASSIGNED
+            if row is None or row.attempt_state != expected:
+                return False
+            owner = await tx.one(select(sessions.c.replica).where(sessions.c.worker == row.holder))
+            if owner is not None and owner.replica != self._replica:
+                return False
+            await self._expire(tx, row)
+        return True
+
+    async def expire_overdue(self, fence: int, grace: float = 0.0) -> bool:
+        """Ends a claim or an orphan unless it was renewed or adopted since it was found."""
         async with self._context.database.write() as tx:
             row = await task_store.find(tx, fence)
             if row is None or row.attempt_state not in (AttemptState.ASSIGNED, AttemptState.LEASED):
                 return False
-            counts = row.attempt_state == AttemptState.LEASED
-            await self._lose(tx, row, self._context.clock(), counts=counts, why="its lease expired")
-            if row.kind in AGGREGATOR_KINDS or not counts:
-                return True
-            tx.effects.cancelled.append((row.holder, fence, "the lease expired"))
+            if row.expires >= self._context.clock() - grace:
+                return False
+            await self._expire(tx, row)
         return True
+
+    async def _expire(self, tx: Transaction, row: Row[Any]) -> None:
+        counts = row.attempt_state == AttemptState.LEASED
+        await self._lose(tx, row, self._context.clock(), counts=counts, why="its lease expired")
+        if counts and row.kind not in AGGREGATOR_KINDS:
+            tx.effects.cancelled.append((row.holder, row.fence, "the lease expired"))
+
+    async def close_lost_sessions(self, silent: float) -> None:
+        """Sessions that no replica has heard of for `silent` seconds are over: their replica died with them."""
+        before = self._context.clock() - silent
+        async with self._context.database.read() as tx:
+            if await tx.one(select(sessions.c.worker).where(sessions.c.open, sessions.c.seen < before)) is None:
+                return
+        async with self._context.database.write() as tx:
+            await tx.execute(update(sessions).where(sessions.c.open, sessions.c.seen < before).values(open=False))
 
     async def orphans(self, mine: Iterable[int], grace: float) -> list[int]:
         """Fences whose time by the database has been over for `grace` seconds and that no session here holds."""

@@ -22,6 +22,8 @@ from trainnet.v1 import events_pb2, merge_pb2, task_pb2
 
 MAX_MERGE_FAILURES = 10
 RETRY_SECONDS = 0.5
+LOOK_SECONDS = 1.0
+"""A waiting claim looks this often by itself: for tasks of other replicas, and those whose pause is over."""
 
 
 class Merging:
@@ -53,10 +55,10 @@ class Merging:
             if claimed or left <= 0 or self._closed:
                 return claimed
             try:
-                async with asyncio.timeout(left):
+                async with asyncio.timeout(min(left, LOOK_SECONDS)):
                     await wanted.wait()
             except TimeoutError:
-                return []
+                pass
 
     async def _claim(self, aggregator: str, kinds: tuple[TaskKind, ...], limit: int) -> list[merge_pb2.MergeTask]:
         now = self._context.clock()
@@ -72,7 +74,10 @@ class Merging:
         async with self._context.database.write() as tx:
             taken = await tx.execute(
                 update(tasks)
-                .where(tasks.c.id.in_(query.scalar_subquery()), tasks.c.state == TaskState.READY)
+                .where(
+                    tasks.c.id.in_(query.with_for_update(skip_locked=True).scalar_subquery()),
+                    tasks.c.state == TaskState.READY,
+                )
                 .values(state=TaskState.LEASED)
                 .returning(tasks)
             )

@@ -11,14 +11,14 @@ from trainnet.coordinator.domain import names
 from trainnet.coordinator.domain.states import AttemptState, Pool, Priority, TaskKind, TaskState, UpdateState
 from trainnet.coordinator.storage import tasks as task_store
 from trainnet.coordinator.storage.database import Transaction
-from trainnet.coordinator.storage.schema import attempts, jobs, shards, updates, uploads
+from trainnet.coordinator.storage.schema import attempts, jobs, plans, shards, updates, uploads
 from trainnet.coordinator.usecases import rounds as life
 from trainnet.coordinator.usecases.context import Context
 from trainnet.coordinator.usecases.datasets import Datasets
 from trainnet.coordinator.usecases.jobs import Jobs
 from trainnet.coordinator.usecases.uploads import declared
 from trainnet.runtime.errors import InvalidArgument
-from trainnet.v1 import artifact_pb2, task_pb2, worker_pb2
+from trainnet.v1 import artifact_pb2, dataset_pb2, task_pb2, worker_pb2
 
 
 @dataclass(frozen=True)
@@ -124,6 +124,17 @@ class Results:
         """Why the result's objects cannot be taken, or None. An update is read by its check anyway, so only objects
         that nobody checks are looked up here."""
         by_output = {item.output: item for item in stored}
+        if row.kind == TaskKind.INSPECT and not result.inspect.HasField("schema"):
+            return Answer(worker_pb2.OUTCOME_INVALID, "a task INSPECT hands in a schema")
+        if row.kind == TaskKind.PREPARE:
+            async with self._context.database.read() as tx:
+                plan = await tx.one(select(plans.c.spec).where(plans.c.id == row.plan))
+            if plan is None:
+                return STALE
+            count = dataset_pb2.ShardPlan.FromString(plan.spec).shards
+            if len(result.prepare.shard_rows) != count:
+                cut = len(result.prepare.shard_rows)
+                return Answer(worker_pb2.OUTCOME_INVALID, f"{cut} shards were cut, the plan has {count}")
         wanted = _outputs(row, result)
         if {item.output for item in result.outputs} != wanted:
             return Answer(

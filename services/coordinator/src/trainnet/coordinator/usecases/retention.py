@@ -30,7 +30,7 @@ class Retention:
             select(tasks.c.id)
             .where(
                 tasks.c.job == rounds.c.job,
-                tasks.c.round == rounds.c.number,
+                tasks.c.round <= rounds.c.number,  # collecting a round takes the weights of the one before it
                 tasks.c.kind == TaskKind.EVALUATE,
                 tasks.c.state.not_in(tuple(ENDED_TASKS)),
             )

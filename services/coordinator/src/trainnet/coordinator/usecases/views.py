@@ -125,12 +125,12 @@ async def _why_waiting(tx: Transaction, row: Row[Any], now: float) -> str:
     """What an active job waits for when nobody takes its tasks, or nothing."""
     if row.state in ENDED_JOBS:
         return ""
+    concerns = tasks.c.job == row.id
+    if row.plan is not None:
+        concerns |= tasks.c.plan == row.plan
     ready = await tx.one(
         select(tasks.c.kind, tasks.c.pool, tasks.c.ready)
-        .where(
-            (tasks.c.job == row.id) | (tasks.c.plan == row.plan),
-            tasks.c.state == TaskState.READY,
-        )
+        .where(concerns, tasks.c.state == TaskState.READY)
         .order_by(tasks.c.priority, tasks.c.id)
         .limit(1)
     )

@@ -9,6 +9,7 @@ from sqlalchemy import Row, func, select, update
 
 from trainnet.coordinator.domain import names
 from trainnet.coordinator.domain.states import LIVE_ATTEMPTS, Pool, TaskState
+from trainnet.coordinator.storage import tasks as task_store
 from trainnet.coordinator.storage.database import Transaction
 from trainnet.coordinator.storage.events import timestamp
 from trainnet.coordinator.storage.pages import page_of
@@ -52,7 +53,7 @@ class Workers:
             pool = await self._use(tx, request.join_token, now, spend=before is None)
             if before is not None:
                 await tx.execute(update(workers).where(workers.c.id == before.id).values(token_hash=token_hash(token)))
-                worker_id = before.id
+                worker_id, pool = before.id, Pool(before.pool)
             else:
                 worker_id = names.new_id(request.display_name)
                 await tx.execute(
@@ -115,17 +116,20 @@ class Workers:
             await tx.execute(update(workers).where(workers.c.id == worker).values(paused=paused))
 
     async def drain(self, name: str, *, undo: bool) -> worker_pb2.Worker:
-        return await self._set(name, drained=not undo)
+        async with self._context.database.write() as tx:
+            await self._set(tx, name, drained=not undo)
+        return await self.get(name)
 
     async def ban(self, name: str) -> worker_pb2.Worker:
-        return await self._set(name, banned=True)
-
-    async def _set(self, name: str, **values: bool) -> worker_pb2.Worker:
+        """Its token is void, and what it holds is taken back at once."""
         async with self._context.database.write() as tx:
-            found = await tx.changed(update(workers).where(workers.c.id == names.id_of(name)).values(**values))
-        if not found:
-            raise NoSuchResource(name)
+            await self._set(tx, name, banned=True)
+            await task_store.call_back(tx, names.id_of(name), self._context.clock(), "banned by the operator")
         return await self.get(name)
+
+    async def _set(self, tx: Transaction, name: str, **values: bool) -> None:
+        if not await tx.changed(update(workers).where(workers.c.id == names.id_of(name)).values(**values)):
+            raise NoSuchResource(name)
 
     async def get(self, name: str) -> worker_pb2.Worker:
         async with self._context.database.read() as tx:
