@@ -17,6 +17,8 @@ LOOK_AHEAD = 256
 """Ready tasks looked at in one pass, at least."""
 HEARTBEATS_MISSED = 3
 """A worker that missed so many gets nothing new until it is heard again."""
+HEARTBEATS_MISSED = 3
+"""A worker that missed so many gets nothing new until it is heard again."""
 
 
 class Scheduler:
@@ -88,6 +90,12 @@ class Scheduler:
                 "assigned", fence=offer.fence, worker=offer.worker, kind=offer.task.kind, job=offer.task.job
             )
         return len(offers)
+
+    def _silent(self, session: WorkerSession) -> bool:
+        """A frozen worker's stream stands for long; without this the shard that it caches would be offered to it
+        again and again, while others idle. Its next heartbeat makes the scheduler look again."""
+        silence = self._context.monotonic() - session.seen
+        return silence > HEARTBEATS_MISSED * self._context.settings.heartbeat_interval
 
     def _silent(self, session: WorkerSession) -> bool:
         """A frozen worker's stream stands for long; without this the shard that it caches would be offered to it
