@@ -9,6 +9,7 @@ import math
 import statistics
 import tempfile
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
 
@@ -49,7 +50,7 @@ def step_seconds(done: job_pb2.Round) -> dict[str, float]:
         seconds(done.claim_time),
         seconds(done.merged_time),
     ]
-    return {name: after - before for name, before, after in zip(STEPS, marks, marks[1:], strict=True)}
+    return {name: after - before for name, (before, after) in zip(STEPS, pairwise(marks), strict=True)}
 
 
 def seconds(stamp: Timestamp) -> float:

@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, CursorResult, Executable, RootTransaction, Row, create_engine, event
+from sqlalchemy import Connection, CursorResult, Executable, Row, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -108,14 +108,14 @@ class ServerDatabase(Database):
 class EmbeddedDatabase(Database):
     """SQLite, called right from the event loop.
 
-    A statement here takes some ten microseconds; handing each to a thread and back, as asyncio drivers do, took ten
-    times that and most of a round. Only the commit, which waits for the disk, goes to a thread.
+    A statement here takes some ten microseconds and a commit, disk included, some hundred; handing them to a thread
+    and back, as asyncio drivers do, took ten times that and most of a round. The price is that a slow disk holds up
+    the loop: whoever has one, or more than a few hundred workers, takes PostgreSQL.
     """
 
     def __init__(self, url: str) -> None:
         super().__init__()
-        # A commit runs in another thread than the statements before it, never at the same time.
-        self._engine = create_engine(url, pool_size=8, max_overflow=-1, connect_args={"check_same_thread": False})
+        self._engine = create_engine(url, pool_size=8, max_overflow=-1)
         self._writing = asyncio.Lock()
         self._writer: Connection | None = None
 
@@ -142,29 +142,10 @@ class EmbeddedDatabase(Database):
     async def write(self) -> AsyncIterator[Transaction]:
         # SQLite has one writer; queueing here is fair, where its own lock polls.
         async with self._writing:
-            connection = self._connection()
-            begun = connection.begin()
-            try:
-                transaction = Transaction(connection)
+            with self._connection().begin():
+                transaction = Transaction(self._connection())
                 yield transaction
-            except BaseException:
-                begun.rollback()
-                raise
-            commit = asyncio.create_task(self._commit(begun, transaction.effects))
-            try:
-                await asyncio.shield(commit)
-            except asyncio.CancelledError:
-                # A commit cannot be called off half-way: the next writer waits for it, and what it did is told.
-                await asyncio.wait([commit])
-                raise
-
-    async def _commit(self, begun: RootTransaction, effects: Effects) -> None:
-        try:
-            await asyncio.to_thread(begun.commit)
-        except BaseException:
-            begun.rollback()
-            raise
-        self.on_commit(effects)
+            self.on_commit(transaction.effects)
 
     def _connection(self) -> Connection:
         if self._writer is None:
