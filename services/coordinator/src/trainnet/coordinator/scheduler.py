@@ -17,8 +17,6 @@ LOOK_AHEAD = 256
 """Ready tasks looked at in one pass, at least."""
 HEARTBEATS_MISSED = 3
 """A worker that missed so many gets nothing new until it is heard again."""
-HEARTBEATS_MISSED = 3
-"""A worker that missed so many gets nothing new until it is heard again."""
 
 
 class Scheduler:
@@ -46,7 +44,7 @@ class Scheduler:
 
     async def pass_once(self) -> int:
         """One look at what is ready and who is free; answers how many tasks were given out."""
-        present = [session for session in self._sessions if session.connected and not self._silent(session)]
+        present = [session for session in self._sessions if session.takes_work and not self._silent(session)]
         candidates = [session.candidate() for session in present if session.free_slots]
         if not candidates:
             return 0
@@ -55,7 +53,7 @@ class Scheduler:
         rows = {row.id: row for row in await self._leases.ready(trusted=trusted, limit=max(LOOK_AHEAD, 2 * free))}
         if not rows:
             return 0
-        everyone = [session.candidate() for session in self._sessions if session.takes_work]
+        everyone = [session.candidate() for session in present]
         ready = [
             ready_task(
                 row,
@@ -90,12 +88,6 @@ class Scheduler:
                 "assigned", fence=offer.fence, worker=offer.worker, kind=offer.task.kind, job=offer.task.job
             )
         return len(offers)
-
-    def _silent(self, session: WorkerSession) -> bool:
-        """A frozen worker's stream stands for long; without this the shard that it caches would be offered to it
-        again and again, while others idle. Its next heartbeat makes the scheduler look again."""
-        silence = self._context.monotonic() - session.seen
-        return silence > HEARTBEATS_MISSED * self._context.settings.heartbeat_interval
 
     def _silent(self, session: WorkerSession) -> bool:
         """A frozen worker's stream stands for long; without this the shard that it caches would be offered to it
