@@ -68,6 +68,10 @@ def file_matches(path: Path, artifact: Artifact) -> bool:
     return verifier.matches()
 
 
+class _TooLong(Exception):
+    """More bytes came than the artifact has."""
+
+
 class _Partial:
     """The bytes so far, on disk, and the digest over them."""
 
@@ -106,6 +110,10 @@ async def download(http: aiohttp.ClientSession, artifact: Artifact, path: Path, 
             except TRANSIENT as error:
                 await persistence.broke(str(error) or type(error).__name__)
                 continue
+            except _TooLong:
+                partial.restart()
+                persistence.damaged("the store has more bytes than promised")
+                continue
             if status in {200, 206}:
                 if partial.size == artifact.size_bytes and partial.verifier.matches():
                     return
@@ -140,7 +148,7 @@ async def _attempt(http: aiohttp.ClientSession, artifact: Artifact, partial: _Pa
         if artifact.size_bytes - partial.size <= SMALL:
             body = await response.read()
             if partial.size + len(body) > artifact.size_bytes:
-                raise aiohttp.ClientPayloadError("more bytes than promised")
+                raise _TooLong
             partial.add(body)
             persistence.progressed()
             return response.status
@@ -149,8 +157,8 @@ async def _attempt(http: aiohttp.ClientSession, artifact: Artifact, partial: _Pa
             async for chunk in response.content.iter_any():
                 waiting += chunk
                 if partial.size + len(waiting) > artifact.size_bytes:
-                    partial.restart()
-                    raise aiohttp.ClientPayloadError("more bytes than promised")
+                    waiting.clear()
+                    raise _TooLong
                 if len(waiting) >= BLOCK:
                     block, waiting = waiting, bytearray()
                     await asyncio.to_thread(partial.add, block)

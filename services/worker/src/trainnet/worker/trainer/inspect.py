@@ -100,6 +100,13 @@ def _count_labels(values: pa.Array, label: str, rows: int, classes: Counter[str]
 
 
 def _set_classes(schema: DataSchema, classes: Counter[str]) -> None:
+    broken = next((name for name in classes if "\n" in name), None)
+    if broken is not None:
+        raise TaskError(
+            "TASK",
+            f"a value of the label column {schema.label!r} runs over several lines ({broken[:40]!r}); "
+            f"close the quote that it begins with",
+        )
     if len(classes) == 1:
         raise TaskError(
             "TASK", f"the label column {schema.label!r} has one class only ({next(iter(classes))!r}); {_REMEDY}"

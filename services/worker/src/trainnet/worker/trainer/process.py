@@ -111,7 +111,8 @@ def set_up_torch(threads: int) -> torch.device:
     """Same input, same bytes: deterministic kernels only, a fixed number of threads."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(threads)
-    torch.set_num_interop_threads(1)
+    if torch.get_num_interop_threads() != 1:  # can be set once in a process
+        torch.set_num_interop_threads(1)
     torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.benchmark = False
     if torch.cuda.is_available():
