@@ -44,12 +44,12 @@ class Transaction:
             return self._connection.execute(statement, parameters)
         return await self._connection.execute(statement, parameters)
 
-    async def one(self, statement: Executable) -> Row[Any] | None:
+    async def one(self, statement: Executable, parameters: Any = None) -> Row[Any] | None:
         """The first row, or None."""
-        return (await self.execute(statement)).first()
+        return (await self.execute(statement, parameters)).first()
 
-    async def all(self, statement: Executable) -> list[Row[Any]]:
-        return list((await self.execute(statement)).all())
+    async def all(self, statement: Executable, parameters: Any = None) -> list[Row[Any]]:
+        return list((await self.execute(statement, parameters)).all())
 
     async def changed(self, statement: Executable) -> bool:
         """Whether the statement hit exactly one row: the compare-and-set of this code base."""

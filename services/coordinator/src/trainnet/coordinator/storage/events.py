@@ -2,6 +2,7 @@
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from trainnet.coordinator.storage import statements
 from trainnet.coordinator.storage.database import Transaction
 from trainnet.coordinator.storage.schema import outbox
 from trainnet.v1 import events_pb2
@@ -20,5 +21,5 @@ async def emit(tx: Transaction, scope: str, event: events_pb2.Event, now: float)
     """Queues `event` for `trainnet.v1.events.<scope>.<event>`; `scope` is the id of its job or data set."""
     event.time.CopyFrom(timestamp(now))
     subject = f"{EVENTS}.{scope}.{event.WhichOneof('event')}"
-    await tx.execute(outbox.insert().values(subject=subject, payload=event.SerializeToString(), created=now))
+    await statements.add(tx, outbox, {"subject": subject, "payload": event.SerializeToString(), "created": now})
     tx.effects.outbox_filled = True

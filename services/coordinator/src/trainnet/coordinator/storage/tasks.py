@@ -5,16 +5,18 @@ a fence of its own; the fence is stale as soon as the attempt is not live any mo
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Row, delete, func, select, update
+from sqlalchemy import Executable, Row, bindparam, delete, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from trainnet.coordinator.domain import tasks as rules
 from trainnet.coordinator.domain.states import AGGREGATOR_KINDS, LIVE_ATTEMPTS, AttemptState, TaskKind, TaskState
 from trainnet.coordinator.storage.database import Transaction
 from trainnet.coordinator.storage.schema import attempts, sessions, tasks, workers
+from trainnet.coordinator.storage.statements import change
 
 
 async def add(tx: Transaction, rows: Iterable[dict[str, Any]], now: float) -> None:
@@ -22,48 +24,60 @@ async def add(tx: Transaction, rows: Iterable[dict[str, Any]], now: float) -> No
     values = [{"state": TaskState.READY, "ready": now, **row} for row in rows]
     if not values:
         return
-    insert: Any = postgresql.insert if tx.dialect == "postgresql" else sqlite.insert
-    await tx.execute(insert(tasks).on_conflict_do_nothing(index_elements=["identity"]), values)
+    await tx.execute(_insert_new(tx.dialect), values)
     if values[0]["kind"] in AGGREGATOR_KINDS:
         tx.effects.aggregators_wanted = True
     else:
         tx.effects.workers_wanted = True
 
 
+@cache
+def _insert_new(dialect: str) -> Executable:
+    insert_into: Any = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    statement: Executable = insert_into(tasks).on_conflict_do_nothing(index_elements=["identity"])
+    return statement
+
+
+_FIND = (
+    select(
+        tasks,
+        attempts.c.fence,
+        attempts.c.holder,
+        attempts.c.state.label("attempt_state"),
+        attempts.c.message.label("attempt_message"),
+        attempts.c.result,
+        attempts.c.leased,
+        attempts.c.expires,
+    )
+    .join_from(attempts, tasks, attempts.c.task == tasks.c.id)
+    .where(attempts.c.fence == bindparam("by_fence"))
+    .with_for_update()
+)
+
+
 async def find(tx: Transaction, fence: int) -> Row[Any] | None:
     """The attempt and its task in one row: every column of the task, the attempt's as `fence`, `attempt_state` and
     so on. Locked on databases that lock rows."""
-    return await tx.one(
-        select(
-            tasks,
-            attempts.c.fence,
-            attempts.c.holder,
-            attempts.c.state.label("attempt_state"),
-            attempts.c.message.label("attempt_message"),
-            attempts.c.result,
-            attempts.c.leased,
-            attempts.c.expires,
-        )
-        .join_from(attempts, tasks, attempts.c.task == tasks.c.id)
-        .where(attempts.c.fence == fence)
-        .with_for_update()
-    )
+    return await tx.one(_FIND, {"by_fence": fence})
 
 
 async def move(tx: Transaction, task: int, sources: Iterable[TaskState], target: TaskState, **values: Any) -> bool:
     """Compare-and-set of a task's state."""
-    return await tx.changed(
-        update(tasks).where(tasks.c.id == task, tasks.c.state.in_(tuple(sources))).values(state=target, **values)
-    )
+    return await change(tx, tasks, {"id": task, "state": tuple(sources)}, state=target, **values)
 
 
 async def end_attempt(tx: Transaction, fence: int, state: AttemptState, now: float, message: str = "") -> bool:
     """Compare-and-set of a live attempt to an ended state: from here on its fence is stale."""
-    return await tx.changed(
-        update(attempts)
-        .where(attempts.c.fence == fence, attempts.c.state.in_(tuple(LIVE_ATTEMPTS)))
-        .values(state=state, ended=now, message=message)
-    )
+    live = {"fence": fence, "state": tuple(LIVE_ATTEMPTS)}
+    return await change(tx, attempts, live, state=state, ended=now, message=message)
+
+
+_BEGIN = insert(attempts).returning(attempts.c.fence, sort_by_parameter_order=True)
+
+
+async def begin_attempts(tx: Transaction, values: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Makes attempts; answers their fences in order."""
+    return [row.fence for row in await tx.execute(_BEGIN, list(values))]
 
 
 async def make_ready(tx: Transaction, row: Row[Any], not_before: float, **values: Any) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, insert, select, update
+from sqlalchemy import Row, bindparam, select, update
 
 from trainnet.coordinator.domain.scheduling import Match, ReadyTask
 from trainnet.coordinator.domain.states import (
@@ -20,6 +20,7 @@ from trainnet.coordinator.domain.states import (
 from trainnet.coordinator.storage import tasks as task_store
 from trainnet.coordinator.storage.database import Transaction
 from trainnet.coordinator.storage.schema import attempts, jobs, replicas, rounds, sessions, tasks
+from trainnet.coordinator.storage.statements import change, fetch
 from trainnet.coordinator.usecases import rounds as life
 from trainnet.coordinator.usecases.context import Context
 from trainnet.coordinator.usecases.datasets import Datasets
@@ -38,6 +39,25 @@ class Offer:
     expires: float
 
 
+_READY = (
+    select(tasks)
+    .where(
+        tasks.c.state == TaskState.READY,
+        tasks.c.ready <= bindparam("now"),
+        tasks.c.kind.not_in(tuple(AGGREGATOR_KINDS)),
+    )
+    .order_by(tasks.c.priority, tasks.c.id)
+    .limit(bindparam("limit"))
+)
+_READY_PUBLIC = _READY.where(tasks.c.pool == Pool.PUBLIC)
+_ASSIGN = (
+    update(tasks)
+    .where(tasks.c.id.in_(bindparam("ids", expanding=True)), tasks.c.state == TaskState.READY)
+    .values(state=TaskState.ASSIGNED)
+    .returning(tasks.c.id)
+)
+
+
 class Leases:
     def __init__(self, context: Context, datasets: Datasets, jobs_: Jobs, replica: str) -> None:
         self._context = context
@@ -49,27 +69,16 @@ class Leases:
 
     async def ready(self, *, trusted: bool, limit: int) -> list[Row[Any]]:
         """READY tasks for workers in the order they should go out; without `trusted`, those that anybody may do."""
-        query = select(tasks).where(
-            tasks.c.state == TaskState.READY,
-            tasks.c.ready <= self._context.clock(),
-            tasks.c.kind.not_in(tuple(AGGREGATOR_KINDS)),
-        )
-        if not trusted:
-            query = query.where(tasks.c.pool == Pool.PUBLIC)
+        query = _READY if trusted else _READY_PUBLIC
         async with self._context.database.read() as tx:
-            return await tx.all(query.order_by(tasks.c.priority, tasks.c.id).limit(limit))
+            return await tx.all(query, {"now": self._context.clock(), "limit": limit})
 
     async def offer(self, matches: list[Match], rows: dict[int, Row[Any]]) -> list[Offer]:
         """Assigns by compare-and-set; those that another replica took first are left out."""
         now = self._context.clock()
         expires = now + self._context.settings.accept_ttl
         async with self._context.database.write() as tx:
-            taken = await tx.execute(
-                update(tasks)
-                .where(tasks.c.id.in_([item.task for item in matches]), tasks.c.state == TaskState.READY)
-                .values(state=TaskState.ASSIGNED)
-                .returning(tasks.c.id)
-            )
+            taken = await tx.execute(_ASSIGN, {"ids": [item.task for item in matches]})
             won_ids = {row.id for row in taken}
             won = [item for item in matches if item.task in won_ids]
             if not won:
@@ -84,8 +93,7 @@ class Leases:
                 }
                 for item in won
             ]
-            made = await tx.execute(insert(attempts).returning(attempts.c.fence, sort_by_parameter_order=True), values)
-            fences = [row.fence for row in made]
+            fences = await task_store.begin_attempts(tx, values)
         return [Offer(fence, item.worker, rows[item.task], expires) for fence, item in zip(fences, won, strict=True)]
 
     # --- what workers say ---
@@ -100,11 +108,8 @@ class Leases:
             if row.attempt_state == AttemptState.CHECKING:
                 return None
             if row.attempt_state == AttemptState.ASSIGNED:
-                await tx.execute(
-                    update(attempts)
-                    .where(attempts.c.fence == fence)
-                    .values(state=AttemptState.LEASED, leased=now, expires=now + self._context.settings.lease_ttl)
-                )
+                expires = now + self._context.settings.lease_ttl
+                await change(tx, attempts, {"fence": fence}, state=AttemptState.LEASED, leased=now, expires=expires)
                 await task_store.move(tx, row.id, (TaskState.ASSIGNED,), TaskState.LEASED)
                 if row.kind == TaskKind.TRAIN and row.round == 1:
                     await life.move_job(tx, row.job, frozenset({JobState.QUEUED}), JobState.RUNNING, now)
@@ -163,7 +168,7 @@ class Leases:
                 if await self.lock_round(tx, row.job, row.round) is not None:
                     await life.settle_round(tx, row.job, row.round, now)
             case TaskKind.EVALUATE:
-                job = await tx.one(select(jobs).where(jobs.c.id == row.job))
+                job = await fetch(tx, jobs, id=row.job)
                 if job is not None:
                     await life.finish_job(tx, job, now)
             case TaskKind.MERGE:
@@ -171,11 +176,7 @@ class Leases:
 
     async def lock_round(self, tx: Transaction, job: str, number: int) -> Row[Any] | None:
         """The round's row, open, locked against a decision at the same time."""
-        return await tx.one(
-            select(rounds)
-            .where(rounds.c.job == job, rounds.c.number == number, rounds.c.state == RoundState.OPEN)
-            .with_for_update()
-        )
+        return await fetch(tx, rounds, lock=True, job=job, number=number, state=RoundState.OPEN)
 
     # --- sessions ---
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
-from sqlalchemy import Row, insert, select, update
+from sqlalchemy import Row, bindparam, select, update
 
 from trainnet.coordinator.domain import names
 from trainnet.coordinator.domain.states import AGGREGATOR_KINDS, AttemptState, TaskKind, TaskState, UpdateState
@@ -13,6 +13,7 @@ from trainnet.coordinator.storage import tasks as task_store
 from trainnet.coordinator.storage.database import Transaction
 from trainnet.coordinator.storage.events import emit
 from trainnet.coordinator.storage.schema import attempts, contributions, jobs, rounds, tasks, updates
+from trainnet.coordinator.storage.statements import add, change, fetch, fetch_all
 from trainnet.coordinator.usecases import rounds as life
 from trainnet.coordinator.usecases.context import Context
 from trainnet.coordinator.usecases.errors import StaleFence
@@ -24,6 +25,27 @@ MAX_MERGE_FAILURES = 10
 RETRY_SECONDS = 0.5
 LOOK_SECONDS = 1.0
 """A waiting claim looks this often by itself: for tasks of other replicas, and those whose pause is over."""
+
+
+_CLAIMABLE = (
+    select(tasks.c.id)
+    .where(
+        tasks.c.state == TaskState.READY,
+        tasks.c.kind.in_(bindparam("kinds", expanding=True)),
+        tasks.c.ready <= bindparam("now"),
+    )
+    .order_by(tasks.c.priority, tasks.c.id)
+    .limit(bindparam("limit"))
+)
+_CLAIM = (
+    update(tasks)
+    .where(
+        tasks.c.id.in_(_CLAIMABLE.with_for_update(skip_locked=True).scalar_subquery()),
+        tasks.c.state == TaskState.READY,
+    )
+    .values(state=TaskState.LEASED)
+    .returning(tasks)
+)
 
 
 class Merging:
@@ -62,25 +84,12 @@ class Merging:
 
     async def _claim(self, aggregator: str, kinds: tuple[TaskKind, ...], limit: int) -> list[merge_pb2.MergeTask]:
         now = self._context.clock()
-        query = (
-            select(tasks.c.id)
-            .where(tasks.c.state == TaskState.READY, tasks.c.kind.in_(kinds), tasks.c.ready <= now)
-            .order_by(tasks.c.priority, tasks.c.id)
-            .limit(limit)
-        )
+        looked_for = {"kinds": list(kinds), "now": now, "limit": limit}
         async with self._context.database.read() as tx:
-            if await tx.one(query) is None:
+            if await tx.one(_CLAIMABLE, looked_for) is None:
                 return []
         async with self._context.database.write() as tx:
-            taken = await tx.execute(
-                update(tasks)
-                .where(
-                    tasks.c.id.in_(query.with_for_update(skip_locked=True).scalar_subquery()),
-                    tasks.c.state == TaskState.READY,
-                )
-                .values(state=TaskState.LEASED)
-                .returning(tasks)
-            )
+            taken = await tx.execute(_CLAIM, looked_for)
             rows = sorted(taken.all(), key=lambda row: (row.priority, row.id))
             if not rows:
                 return []
@@ -95,8 +104,7 @@ class Merging:
                 }
                 for row in rows
             ]
-            made = await tx.execute(insert(attempts).returning(attempts.c.fence, sort_by_parameter_order=True), values)
-            fences = [row.fence for row in made]
+            fences = await task_store.begin_attempts(tx, values)
             return [await self._work(tx, row, fence, now) for row, fence in zip(rows, fences, strict=True)]
 
     async def _work(self, tx: Transaction, row: Row[Any], fence: int, now: float) -> merge_pb2.MergeTask:
@@ -104,18 +112,18 @@ class Merging:
         ttl = Duration()
         ttl.FromMilliseconds(round(self._context.settings.claim_ttl * 1000))
         task = merge_pb2.MergeTask(fence=fence, ttl=ttl, round=names.round_of(row.job, row.round))
-        job = await tx.one(select(jobs).where(jobs.c.id == row.job))
-        in_round = (rounds.c.job == row.job, rounds.c.number == row.round)
-        round_row = await tx.one(select(rounds).where(*in_round))
+        job = await fetch(tx, jobs, id=row.job)
+        in_round = {"job": row.job, "number": row.round}
+        round_row = await fetch(tx, rounds, **in_round)
         if job is None or round_row is None:
             raise RuntimeError(f"task {row.id} has no job or round")
         spec = job_spec(job)
         base = uploads.artifact(round_row, "base")
         if row.kind == TaskKind.CHECK:
-            subject = await tx.one(select(updates).where(updates.c.fence == row.subject))
+            subject = await fetch(tx, updates, fence=row.subject)
             if subject is None:
                 raise RuntimeError(f"task {row.id} checks an update that is not there")
-            await tx.execute(update(attempts).where(attempts.c.fence == row.subject).values(claimed=now))
+            await change(tx, attempts, {"fence": row.subject}, claimed=now)
             task.check.CopyFrom(
                 merge_pb2.CheckWork(
                     update=uploads.artifact(subject, "object"), base=base, max_update_norm=spec.merge.max_update_norm
@@ -127,20 +135,16 @@ class Merging:
             group = next(item for item in groups if item.group == row.shard)
             task.sum.CopyFrom(merge_pb2.SumWork(group=group.group, terms=group.terms, base=base, key=group.partial_key))
             return task
-        await tx.execute(update(rounds).where(*in_round).values(claimed=now))
+        await change(tx, rounds, in_round, claimed=now)
         key = names.merged_key(row.job, row.round, fence)
         task.merge.CopyFrom(merge_pb2.MergeWork(groups=groups, base=base, policy=spec.merge, key=key))
         return task
 
     async def _groups(self, tx: Transaction, job: str, number: int, size: int) -> list[merge_pb2.Group]:
         """The accepted updates of a round by group, each group by shard: the order of the arithmetic."""
-        query = (
-            select(updates)
-            .where(updates.c.job == job, updates.c.round == number, updates.c.state == UpdateState.ACCEPTED)
-            .order_by(updates.c.shard)
-        )
+        accepted = await fetch_all(tx, updates, job=job, round=number, state=UpdateState.ACCEPTED)
         by_group: dict[int, list[merge_pb2.Term]] = {}
-        for row in await tx.all(query):
+        for row in sorted(accepted, key=lambda row: row.shard):
             term = merge_pb2.Term(
                 shard=row.shard, update=self._context.uploads.artifact(row, "object"), weight=float(row.examples)
             )
@@ -175,9 +179,7 @@ class Merging:
             if row is None:
                 return
             subject = await task_store.find(tx, row.subject)
-            received = await tx.one(
-                select(updates).where(updates.c.fence == row.subject, updates.c.state == UpdateState.RECEIVED)
-            )
+            received = await fetch(tx, updates, fence=row.subject, state=UpdateState.RECEIVED)
             if subject is None or received is None or subject.attempt_state != AttemptState.CHECKING:
                 return  # decided otherwise in the meantime: the round closed, the job ended
             round_row = await self._leases.lock_round(tx, row.job, row.round)
@@ -192,22 +194,19 @@ class Merging:
         self, tx: Transaction, subject: Row[Any], received: Row[Any], round_row: Row[Any], norm: float, now: float
     ) -> None:
         fence = subject.fence
-        await tx.execute(
-            update(updates).where(updates.c.fence == fence).values(state=UpdateState.ACCEPTED, norm=norm, decided=now)
-        )
+        await change(tx, updates, {"fence": fence}, state=UpdateState.ACCEPTED, norm=norm, decided=now)
         await task_store.end_attempt(tx, fence, AttemptState.DONE, now)
         await task_store.move(tx, subject.id, (TaskState.CHECKING,), TaskState.DONE)
-        await tx.execute(
-            contributions.insert().values(
-                fence=fence,
-                job=received.job,
-                round=received.round,
-                shard=received.shard,
-                worker=received.worker,
-                examples=received.examples,
-                created=now,
-            )
-        )
+        contribution = {
+            "fence": fence,
+            "job": received.job,
+            "round": received.round,
+            "shard": received.shard,
+            "worker": received.worker,
+            "examples": received.examples,
+            "created": now,
+        }
+        await add(tx, contributions, contribution)
         acknowledged = events_pb2.ShardAcknowledged(
             round=names.round_of(received.job, received.round),
             shard=received.shard,
@@ -219,18 +218,14 @@ class Merging:
         await emit(tx, received.job, events_pb2.Event(shard_acknowledged=acknowledged), now)
         tx.effects.verdicts.append((received.worker, fence, True, ""))
         tx.effects.changed.add(names.job(received.job))
-        job = await tx.one(select(jobs).where(jobs.c.id == received.job))
+        job = await fetch(tx, jobs, id=received.job)
         if job is not None:
             await life.add_sum_when_complete(tx, round_row, received.shard, job_spec(job).plan.shards, now)
         await life.settle_round(tx, received.job, received.round, now)
 
     async def _reject(self, tx: Transaction, subject: Row[Any], reason: str, now: float, *, train_again: bool) -> None:
         fence = subject.fence
-        await tx.execute(
-            update(updates)
-            .where(updates.c.fence == fence)
-            .values(state=UpdateState.REJECTED, reason=reason, decided=now)
-        )
+        await change(tx, updates, {"fence": fence}, state=UpdateState.REJECTED, reason=reason, decided=now)
         await task_store.end_attempt(tx, fence, AttemptState.REJECTED, now, reason)
         rejected = events_pb2.UpdateRejected(
             round=names.round_of(subject.job, subject.round),

@@ -3,12 +3,13 @@
 import hashlib
 from typing import Any
 
-from sqlalchemy import Row, select
+from sqlalchemy import Row, Table
 
 from trainnet.coordinator.domain import names
 from trainnet.coordinator.domain.states import TaskKind
 from trainnet.coordinator.storage.database import Transaction
 from trainnet.coordinator.storage.schema import datasets, jobs, plans, rounds, shards
+from trainnet.coordinator.storage.statements import fetch
 from trainnet.coordinator.usecases.errors import NoSuchResource
 from trainnet.coordinator.usecases.uploads import Uploads
 from trainnet.v1 import artifact_pb2, dataset_pb2, job_pb2, task_pb2
@@ -36,7 +37,7 @@ def shard_seed(seed: int, number: int, shard: int) -> int:
 async def task_spec(tx: Transaction, uploads: Uploads, task: Row[Any]) -> task_pb2.TaskSpec:
     """The spec of a worker's task, with downloads. `task` is a row of `storage.tasks.find`."""
     if task.kind == TaskKind.INSPECT:
-        dataset = await _one(tx, select(datasets).where(datasets.c.id == task.dataset), names.dataset(task.dataset))
+        dataset = await _one(tx, datasets, names.dataset(task.dataset), id=task.dataset)
         return task_pb2.TaskSpec(
             inspect=task_pb2.InspectSpec(
                 source=uploads.artifact(dataset, "source", download=True),
@@ -45,8 +46,8 @@ async def task_spec(tx: Transaction, uploads: Uploads, task: Row[Any]) -> task_p
             )
         )
     if task.kind == TaskKind.PREPARE:
-        plan = await _one(tx, select(plans).where(plans.c.id == task.plan), f"plan {task.plan}")
-        dataset = await _one(tx, select(datasets).where(datasets.c.id == plan.dataset), names.dataset(plan.dataset))
+        plan = await _one(tx, plans, f"plan {task.plan}", id=task.plan)
+        dataset = await _one(tx, datasets, names.dataset(plan.dataset), id=plan.dataset)
         return task_pb2.TaskSpec(
             prepare=task_pb2.PrepareSpec(
                 source=uploads.artifact(dataset, "source", download=True),
@@ -55,17 +56,13 @@ async def task_spec(tx: Transaction, uploads: Uploads, task: Row[Any]) -> task_p
                 plan=dataset_pb2.ShardPlan.FromString(plan.spec),
             )
         )
-    job = await _one(tx, select(jobs).where(jobs.c.id == task.job), names.job(task.job))
+    job = await _one(tx, jobs, names.job(task.job), id=task.job)
     spec, model = job_spec(job), model_spec(job)
     described = task_pb2.TaskSpec(job=names.job(job.id))
     if task.kind == TaskKind.INITIALIZE:
         described.initialize.CopyFrom(task_pb2.InitializeSpec(model=model, seed=spec.seed))
         return described
-    round_row = await _one(
-        tx,
-        select(rounds).where(rounds.c.job == job.id, rounds.c.number == task.round),
-        names.round_of(job.id, task.round),
-    )
+    round_row = await _one(tx, rounds, names.round_of(job.id, task.round), job=job.id, number=task.round)
     if task.kind == TaskKind.TRAIN:
         described.train.CopyFrom(
             task_pb2.TrainSpec(
@@ -79,7 +76,7 @@ async def task_spec(tx: Transaction, uploads: Uploads, task: Row[Any]) -> task_p
             )
         )
     else:
-        plan = await _one(tx, select(plans).where(plans.c.id == job.plan), f"plan {job.plan}")
+        plan = await _one(tx, plans, f"plan {job.plan}", id=job.plan)
         described.evaluate.CopyFrom(
             task_pb2.EvaluateSpec(
                 model=model,
@@ -94,13 +91,12 @@ async def task_spec(tx: Transaction, uploads: Uploads, task: Row[Any]) -> task_p
 async def _shard(tx: Transaction, uploads: Uploads, job: Row[Any], shard: int) -> artifact_pb2.Artifact | None:
     if job.plan is None:
         return None
-    query = select(shards).where(shards.c.plan == job.plan, shards.c.shard == shard)
-    row = await _one(tx, query, f"shard {shard} of {names.job(job.id)}")
+    row = await _one(tx, shards, f"shard {shard} of {names.job(job.id)}", plan=job.plan, shard=shard)
     return uploads.artifact(row, "data", download=True)
 
 
-async def _one(tx: Transaction, query: Any, name: str) -> Row[Any]:
-    row = await tx.one(query)
+async def _one(tx: Transaction, table: Table, name: str, **by: Any) -> Row[Any]:
+    row = await fetch(tx, table, **by)
     if row is None:
         raise NoSuchResource(name)
     return row

@@ -2,9 +2,10 @@
 
 import json
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Row, select, update
+from sqlalchemy import Executable, Row, bindparam, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from trainnet.coordinator.domain import names
@@ -12,6 +13,7 @@ from trainnet.coordinator.domain.states import AttemptState, Pool, Priority, Tas
 from trainnet.coordinator.storage import tasks as task_store
 from trainnet.coordinator.storage.database import Transaction
 from trainnet.coordinator.storage.schema import attempts, jobs, plans, shards, updates, uploads
+from trainnet.coordinator.storage.statements import add, change, fetch, fetch_all
 from trainnet.coordinator.usecases import rounds as life
 from trainnet.coordinator.usecases.context import Context
 from trainnet.coordinator.usecases.datasets import Datasets
@@ -55,28 +57,19 @@ class Results:
             if key is None:
                 return Answer(worker_pb2.OUTCOME_INVALID, f"a task {task.kind} has no output {output}")
             upload_id = await self._context.uploads.begin(key, part_size)
-            insert: Any = None
+            upload = {
+                "fence": fence,
+                "output": output,
+                "object_key": key,
+                "object_digest": object_digest,
+                "object_size": request.declaration.size_bytes,
+                "object_part_size": part_size,
+                "declaration": request.declaration.SerializeToString(deterministic=True),
+                "upload_id": upload_id,
+            }
             async with self._context.database.write() as tx:
-                insert = postgresql.insert if tx.dialect == "postgresql" else sqlite.insert
-                await tx.execute(
-                    insert(uploads)
-                    .values(
-                        fence=fence,
-                        output=output,
-                        object_key=key,
-                        object_digest=object_digest,
-                        object_size=request.declaration.size_bytes,
-                        object_part_size=part_size,
-                        declaration=request.declaration.SerializeToString(deterministic=True),
-                        upload_id=upload_id,
-                    )
-                    .on_conflict_do_nothing(index_elements=["fence", "output"])
-                )
-                await tx.execute(
-                    update(attempts)
-                    .where(attempts.c.fence == fence, attempts.c.declared.is_(None))
-                    .values(declared=self._context.clock())
-                )
+                await tx.execute(_insert_new(tx.dialect), upload)
+                await tx.execute(_DECLARED, {"by_fence": fence, "now": self._context.clock()})
                 row = await _upload(tx, fence, output)
         if row is None:
             return STALE
@@ -88,7 +81,7 @@ class Results:
         """Takes a result. A repeat gets the same answer, other bytes DIGEST_MISMATCH, a stale fence STALE_FENCE."""
         async with self._context.database.read() as tx:
             row = await task_store.find(tx, fence)
-            stored = await tx.all(select(uploads).where(uploads.c.fence == fence))
+            stored = await fetch_all(tx, uploads, fence=fence)
         if row is None or row.holder != worker:
             return STALE
         if row.attempt_state != AttemptState.LEASED:
@@ -102,15 +95,12 @@ class Results:
             row = await task_store.find(tx, fence)
             if row is None or row.attempt_state != AttemptState.LEASED:
                 return STALE if row is None else _repeated(row, result)
-            await tx.execute(update(uploads).where(uploads.c.fence == fence).values(completed=True))
+            await change(tx, uploads, {"fence": fence}, completed=True)
             checking = row.kind == TaskKind.TRAIN
             state = AttemptState.CHECKING if checking else AttemptState.DONE
             values = {"ended": None if checking else now, "received": now}
-            await tx.execute(
-                update(attempts)
-                .where(attempts.c.fence == fence)
-                .values(state=state, result=result.SerializeToString(deterministic=True), **values)
-            )
+            handed_in = result.SerializeToString(deterministic=True)
+            await change(tx, attempts, {"fence": fence}, state=state, result=handed_in, **values)
             target = TaskState.CHECKING if checking else TaskState.DONE
             await task_store.move(tx, row.id, (TaskState.LEASED,), target)
             tx.effects.workers_wanted = True
@@ -169,19 +159,18 @@ class Results:
         if row.shard_digest:
             shard = await tx.one(query)
             examples = shard.rows if shard is not None else 1
-        await tx.execute(
-            updates.insert().values(
-                fence=row.fence,
-                job=row.job,
-                round=row.round,
-                shard=row.shard,
-                worker=row.holder,
-                examples=examples,
-                state=UpdateState.RECEIVED,
-                metrics=json.dumps(dict(result.metrics), sort_keys=True),
-                **life.artifact_values("object", stored),
-            )
-        )
+        received = {
+            "fence": row.fence,
+            "job": row.job,
+            "round": row.round,
+            "shard": row.shard,
+            "worker": row.holder,
+            "examples": examples,
+            "state": UpdateState.RECEIVED,
+            "metrics": json.dumps(dict(result.metrics), sort_keys=True),
+            **life.artifact_values("object", stored),
+        }
+        await add(tx, updates, received)
         check = {
             "kind": TaskKind.CHECK,
             "identity": f"check/{row.fence}",
@@ -226,8 +215,22 @@ class Results:
                 await life.round_evaluated(tx, row.job, row.round, result.metrics, now)
 
 
+_DECLARED = (
+    update(attempts)
+    .where(attempts.c.fence == bindparam("by_fence"), attempts.c.declared.is_(None))
+    .values(declared=bindparam("now"))
+)
+
+
+@cache
+def _insert_new(dialect: str) -> Executable:
+    insert: Any = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    statement: Executable = insert(uploads).on_conflict_do_nothing(index_elements=["fence", "output"])
+    return statement
+
+
 async def _upload(tx: Transaction, fence: int, output: str) -> Row[Any] | None:
-    return await tx.one(select(uploads).where(uploads.c.fence == fence, uploads.c.output == output))
+    return await fetch(tx, uploads, fence=fence, output=output)
 
 
 def _object(row: Row[Any]) -> artifact_pb2.Artifact:

@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Row, func, select, update
+from sqlalchemy import Row, bindparam, func, select, update
 
 from trainnet.coordinator.domain import names
 from trainnet.coordinator.domain.rounds import decide_close, group_size
@@ -25,6 +25,7 @@ from trainnet.coordinator.storage import tasks as task_store
 from trainnet.coordinator.storage.database import Transaction
 from trainnet.coordinator.storage.events import emit
 from trainnet.coordinator.storage.schema import jobs, plans, rounds, shards, tasks, updates
+from trainnet.coordinator.storage.statements import add, change, fetch, fetch_all
 from trainnet.coordinator.usecases.model_specs import job_spec
 from trainnet.v1 import artifact_pb2, events_pb2, job_pb2
 
@@ -98,20 +99,18 @@ async def open_round(tx: Transaction, job: Row[Any], number: int, base: artifact
     """Round OPEN, its TRAIN tasks READY, its event queued: all or nothing."""
     spec = job_spec(job)
     count = spec.plan.shards
-    await tx.execute(
-        rounds.insert().values(
-            job=job.id,
-            number=number,
-            state=RoundState.OPEN,
-            group_size=group_size(count, base.size_bytes),
-            opened=now,
-            **artifact_values("base", base),
-        )
-    )
+    opened_round = {
+        "job": job.id,
+        "number": number,
+        "state": RoundState.OPEN,
+        "group_size": group_size(count, base.size_bytes),
+        "opened": now,
+        **artifact_values("base", base),
+    }
+    await add(tx, rounds, opened_round)
     digests = {}
     if job.plan is not None:
-        query = select(shards.c.shard, shards.c.data_digest).where(shards.c.plan == job.plan)
-        digests = {row.shard: row.data_digest for row in await tx.all(query)}
+        digests = {row.shard: row.data_digest for row in await fetch_all(tx, shards, plan=job.plan)}
     pool = Pool.PUBLIC if spec.pool == job_pb2.POOL_PUBLIC else Pool.TRUSTED
     await task_store.add(
         tx,
@@ -136,27 +135,27 @@ async def open_round(tx: Transaction, job: Row[Any], number: int, base: artifact
     tx.effects.changed.add(names.job(job.id))
 
 
+_SHARD_STATES = (
+    select(tasks.c.state, func.count().label("total"))
+    .where(tasks.c.job == bindparam("by_job"), tasks.c.round == bindparam("by_round"), tasks.c.kind == TaskKind.TRAIN)
+    .group_by(tasks.c.state)
+)
+
+
 async def settle_round(tx: Transaction, job_id: str, number: int, now: float) -> None:
     """Closes the round, or fails it, when its shards say so. Called with the round's row locked."""
-    in_round = (tasks.c.job == job_id, tasks.c.round == number, tasks.c.kind == TaskKind.TRAIN)
-    counts = {
-        row.state: row.total
-        for row in await tx.all(
-            select(tasks.c.state, func.count().label("total")).where(*in_round).group_by(tasks.c.state)
-        )
-    }
+    counted = await tx.all(_SHARD_STATES, {"by_job": job_id, "by_round": number})
+    counts = {row.state: row.total for row in counted}
     quarantined = counts.get(TaskState.QUARANTINED, 0)
     reasons = []
     if quarantined:
-        query = select(tasks.c.shard, tasks.c.message).where(*in_round, tasks.c.state == TaskState.QUARANTINED)
-        reasons = [f"shard {row.shard} {row.message}" for row in await tx.all(query)]
+        in_round = {"job": job_id, "round": number, "kind": TaskKind.TRAIN}
+        given_up = await fetch_all(tx, tasks, **in_round, state=TaskState.QUARANTINED)
+        reasons = [f"shard {row.shard} {row.message}" for row in sorted(given_up, key=lambda row: row.shard)]
     decision = decide_close(sum(counts.values()), counts.get(TaskState.DONE, 0), quarantined, reasons)
     if decision.fail:
-        await tx.execute(
-            update(rounds)
-            .where(rounds.c.job == job_id, rounds.c.number == number)
-            .values(state=RoundState.FAILED, decision=decision.reason, closed=now)
-        )
+        this = {"job": job_id, "number": number}
+        await change(tx, rounds, this, state=RoundState.FAILED, decision=decision.reason, closed=now)
         await fail_job(tx, job_id, f"round {number}: {decision.reason}", now)
     elif decision.close:
         await _close(tx, job_id, number, decision.reason, now)
@@ -164,11 +163,8 @@ async def settle_round(tx: Transaction, job_id: str, number: int, now: float) ->
 
 async def _close(tx: Transaction, job_id: str, number: int, reason: str, now: float) -> None:
     """Freezes the manifest: from here on no update of the round is accepted any more."""
-    await tx.execute(
-        update(rounds)
-        .where(rounds.c.job == job_id, rounds.c.number == number, rounds.c.state == RoundState.OPEN)
-        .values(state=RoundState.MERGING, decision=reason, closed=now)
-    )
+    this = {"job": job_id, "number": number, "state": RoundState.OPEN}
+    await change(tx, rounds, this, state=RoundState.MERGING, decision=reason, closed=now)
     # A group that is not summed yet is summed by the merge itself.
     await task_store.cancel_of_round(tx, job_id, number, (TaskKind.SUM, TaskKind.CHECK), now)
     merge = {
@@ -219,20 +215,17 @@ async def round_merged(
     tx: Transaction, job_id: str, number: int, merged: artifact_pb2.Artifact, sha256: str, now: float
 ) -> bool:
     """Commits the pointer to the merged weights, and in the same transaction goes on: evaluation, next round."""
-    won = await tx.changed(
-        update(rounds)
-        .where(rounds.c.job == job_id, rounds.c.number == number, rounds.c.state == RoundState.MERGING)
-        .values(state=RoundState.MERGED, merged_sha256=sha256, merged=now, **artifact_values("merged", merged))
-    )
-    if not won:
+    values = {"merged_sha256": sha256, "merged": now, **artifact_values("merged", merged)}
+    merging = {"job": job_id, "number": number, "state": RoundState.MERGING}
+    if not await change(tx, rounds, merging, state=RoundState.MERGED, **values):
         return False
     event = events_pb2.RoundMerged(round=names.round_of(job_id, number), merged_sha256=sha256)
     await emit(tx, job_id, events_pb2.Event(round_merged=event), now)
-    await tx.execute(update(jobs).where(jobs.c.id == job_id).values(merged_rounds=number))
-    job = await tx.one(select(jobs).where(jobs.c.id == job_id))
+    await change(tx, jobs, {"id": job_id}, merged_rounds=number)
+    job = await fetch(tx, jobs, id=job_id)
     if job is None:
         return True
-    plan = await tx.one(select(plans.c.holdout_key).where(plans.c.id == job.plan)) if job.plan else None
+    plan = await fetch(tx, plans, id=job.plan) if job.plan else None
     if plan is not None and plan.holdout_key is not None:
         evaluation = {
             "kind": TaskKind.EVALUATE,
@@ -253,15 +246,12 @@ async def round_merged(
 
 
 async def round_evaluated(tx: Transaction, job_id: str, number: int, metrics: Mapping[str, float], now: float) -> None:
-    await tx.execute(
-        update(rounds)
-        .where(rounds.c.job == job_id, rounds.c.number == number)
-        .values(metrics=json.dumps(dict(metrics), sort_keys=True))
-    )
+    evaluated = json.dumps(dict(metrics), sort_keys=True)
+    await change(tx, rounds, {"job": job_id, "number": number}, metrics=evaluated)
     event = events_pb2.RoundEvaluated(round=names.round_of(job_id, number), metrics=metrics)
     await emit(tx, job_id, events_pb2.Event(round_evaluated=event), now)
     tx.effects.changed.add(names.job(job_id))
-    job = await tx.one(select(jobs).where(jobs.c.id == job_id))
+    job = await fetch(tx, jobs, id=job_id)
     if job is not None:
         await finish_job(tx, job, now)
 
