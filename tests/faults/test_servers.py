@@ -1,0 +1,140 @@
+"""Coordinator, NATS and the object store are killed in mid-round; workers carry on where they were."""
+
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.support.data import breast_cancer_csv
+from tests.support.invariants import assert_invariants
+from tests.support.jobs import Recipe, finish, merged, noop, until_training
+from tests.support.stacks import Stack, running
+from tests.support.strike import catch, freeze
+from trainnet.client import Dataset, Job
+
+pytestmark = pytest.mark.timeout(300)
+
+TRAINING = Recipe("mlp", rounds=2, shards=2, epochs=80, settings=(("batch_size", 8),))
+# Updates of 80 MB, so in two parts: an upload takes long enough to be hit.
+LARGE = noop(20_000_000, rounds=1, shards=2)
+
+
+@pytest.fixture(scope="module")
+def running_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    # A lease that outlasts a restart of the coordinator even on a busy machine.
+    settings = {"TRAINNET_LEASE_TTL": "20"}
+    with running(tmp_path_factory.mktemp("servers"), workers=2, settings=settings) as stack:
+        yield stack
+
+
+@pytest.fixture
+def stack(running_stack: Stack) -> Stack:
+    running_stack.wait_healthy()
+    return running_stack
+
+
+@pytest.fixture(scope="module")
+def dataset(running_stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    path = breast_cancer_csv(tmp_path_factory.mktemp("data") / "cells.csv")
+    return running_stack.client.datasets.upload(path).wait(timeout=60)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(running_stack: Stack, dataset: Dataset) -> list[str]:
+    job = finish(running_stack, TRAINING.start(running_stack.client, dataset))
+    assert_invariants(running_stack, job)
+    return merged(job)
+
+
+@pytest.fixture
+def in_mid_round(stack: Stack, dataset: Dataset) -> tuple[Job, int]:
+    """A job one of whose shards trains right now, and that shard's fence."""
+    job = TRAINING.start(stack.client, dataset)
+    return job, until_training(job).fence
+
+
+def assert_in_mid_round(stack: Stack, job: Job, fence: int) -> None:
+    held = stack.rows.attempt(fence)
+    assert (held["state"], held["task_state"]) == ("LEASED", "LEASED")
+    assert stack.rows.round_state(job.id, held["round"]) == "OPEN"
+
+
+def assert_healed(stack: Stack, job: Job, undisturbed: list[str]) -> None:
+    finish(stack, job)
+    assert_invariants(stack, job)
+    assert merged(job) == undisturbed
+
+
+def test_the_coordinator_is_killed_while_leases_are_live(
+    stack: Stack, in_mid_round: tuple[Job, int], undisturbed: list[str]
+) -> None:
+    job, fence = in_mid_round
+    freeze(stack, "coordinator")
+    assert_in_mid_round(stack, job, fence)
+    live = [item["fence"] for item in stack.rows.attempts(job.id, "TRAIN", "LEASED")]
+    stack.local.kill("coordinator")
+
+    assert_healed(stack, job, undisturbed)
+    # It was back before the leases were over, so nobody lost a step: the same fences were completed.
+    assert {stack.rows.attempt(item)["state"] for item in live} == {"DONE"}
+    lost = stack.rows.all("SELECT round, shard FROM tasks WHERE job = ? AND (lost > 0 OR failures > 0)", job.id)
+    assert lost == []
+
+
+def test_nats_is_killed_in_mid_round(stack: Stack, in_mid_round: tuple[Job, int], undisturbed: list[str]) -> None:
+    job, fence = in_mid_round
+    freeze(stack, "nats")
+    assert_in_mid_round(stack, job, fence)
+    stack.local.kill("nats")
+
+    assert_healed(stack, job, undisturbed)
+    assert stack.rows.attempt(fence)["state"] == "DONE"
+
+
+def test_the_store_of_nats_is_wiped(stack: Stack, in_mid_round: tuple[Job, int], undisturbed: list[str]) -> None:
+    job, fence = in_mid_round
+    assert_in_mid_round(stack, job, fence)
+    stack.local.hold_down("nats")
+    streams = stack.local.data_dir / "nats"
+    assert any(streams.rglob("TRAINNET_EVENTS")), "the stream is not where this test would wipe it"
+    for path in streams.rglob("jetstream"):
+        shutil.rmtree(path)
+    stack.local.bring_up("nats")
+    assert not any(streams.rglob("TRAINNET_EVENTS"))
+
+    assert_healed(stack, job, undisturbed)
+    assert stack.rows.attempt(fence)["state"] == "DONE"
+
+
+def test_the_object_store_is_killed_in_mid_round(
+    stack: Stack, in_mid_round: tuple[Job, int], undisturbed: list[str]
+) -> None:
+    job, fence = in_mid_round
+    freeze(stack, "store")
+    assert_in_mid_round(stack, job, fence)
+    stack.local.kill("store")
+
+    assert_healed(stack, job, undisturbed)
+
+
+def test_the_object_store_is_killed_in_mid_upload(stack: Stack) -> None:
+    job = LARGE.start(stack.client)
+    upload = catch(stack, "store", lambda: _uploading(stack, job), "an update is being uploaded")
+    held = stack.rows.attempt(upload["fence"])
+    assert (held["kind"], held["state"], held["task_state"]) == ("TRAIN", "LEASED", "LEASED")
+    assert not upload["completed"]
+    stack.local.kill("store")
+
+    finish(stack, job)
+    assert_invariants(stack, job)
+
+
+def _uploading(stack: Stack, job: Job) -> dict[str, Any] | None:
+    """An upload that was granted, but not completed, while its lease is live."""
+    return stack.rows.one(
+        "SELECT uploads.fence, uploads.completed, uploads.upload_id FROM uploads"
+        " JOIN attempts ON attempts.fence = uploads.fence JOIN tasks ON tasks.id = attempts.task"
+        " WHERE tasks.job = ? AND tasks.kind = 'TRAIN' AND NOT uploads.completed AND attempts.state = 'LEASED'",
+        job.id,
+    )

@@ -1,0 +1,50 @@
+"""Hitting a process in a chosen moment: stop it, look whether the moment is still there, then strike."""
+
+import signal
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+import psutil
+
+from tests.support.stacks import Stack
+from tests.support.until import PATIENCE, until
+
+T = TypeVar("T")
+
+
+def _stopped(pid: int) -> bool:
+    return all(
+        thread.status() == psutil.STATUS_STOPPED
+        for thread in (psutil.Process(pid), *psutil.Process(pid).children(recursive=True))
+    )
+
+
+def freeze(stack: Stack, child: str) -> None:
+    """SIGSTOP for the child and its own children; returns once all of them stand still."""
+    stack.local.kill(child, signal.SIGSTOP, group=True)
+    pid = stack.local.pid(child)
+    until(lambda: _stopped(pid), f"{child} stands still")
+
+
+def thaw(stack: Stack, child: str) -> None:
+    stack.local.kill(child, signal.SIGCONT, group=True)
+
+
+def catch(stack: Stack, child: str, look: Callable[[], T], what: str, *, within: float = PATIENCE) -> T:
+    """Freezes the child in a moment in which `look` answers something true, and answers that.
+
+    What the child sent just before may still arrive; so the moment must have lasted for a while after the freeze,
+    else the child goes on and is caught again.
+    """
+    end = time.monotonic() + within
+    while True:
+        until(look, what, within=max(0.0, end - time.monotonic()), every=0.001)
+        freeze(stack, child)
+        seen = look()
+        settled = time.monotonic() + 0.1
+        while seen and time.monotonic() < settled:
+            seen = look()
+        if seen:
+            return seen
+        thaw(stack, child)
