@@ -11,10 +11,11 @@ import nats.errors
 import nats.js.errors
 from nats.aio.client import Client
 from nats.js.api import DiscardPolicy, RetentionPolicy, StreamConfig
-from sqlalchemy import Row, delete, or_, select, update
+from sqlalchemy import Row, bindparam, or_, select, update
 
 from trainnet.coordinator.storage.events import EVENTS
 from trainnet.coordinator.storage.schema import outbox
+from trainnet.coordinator.storage.statements import remove
 from trainnet.coordinator.usecases.context import Context
 from trainnet.runtime.lifecycle import wait_or_stop
 from trainnet.runtime.log import get_logger
@@ -23,9 +24,23 @@ from trainnet.v1 import events_pb2
 STREAM = "TRAINNET_EVENTS"
 BATCH = 500
 CLAIM_SECONDS = 10.0
-GATHER_SECONDS = 0.02
+GATHER_SECONDS = 0.05
 """Events come in bursts; publishing a burst as one batch costs two transactions instead of two per event."""
 HEAL_SECONDS = 5.0
+
+
+_WAITING = (
+    select(outbox.c.id)
+    .where(or_(outbox.c.claimed_until.is_(None), outbox.c.claimed_until < bindparam("now")))
+    .order_by(outbox.c.id)
+    .limit(BATCH)
+)
+_CLAIM = (
+    update(outbox)
+    .where(outbox.c.id.in_(_WAITING.with_for_update(skip_locked=True).scalar_subquery()))
+    .values(claimed_until=bindparam("until"), attempts=outbox.c.attempts + 1)
+    .returning(outbox)
+)
 
 
 class Relay:
@@ -61,29 +76,22 @@ class Relay:
         if not self._client.is_connected:
             raise nats.errors.ConnectionClosedError
         now = self._context.clock()
-        oldest = (
-            select(outbox.c.id)
-            .where(or_(outbox.c.claimed_until.is_(None), outbox.c.claimed_until < now))
-            .order_by(outbox.c.id)
-            .limit(BATCH)
-            .with_for_update(skip_locked=True)
-        )
+        looked_for = {"now": now, "until": now + CLAIM_SECONDS}
         async with self._context.database.read() as tx:
-            if await tx.one(oldest) is None:
+            if await tx.one(_WAITING, looked_for) is None:
                 return 0
         async with self._context.database.write() as tx:
-            taken = await tx.execute(
-                update(outbox)
-                .where(outbox.c.id.in_(oldest.scalar_subquery()))
-                .values(claimed_until=now + CLAIM_SECONDS, attempts=outbox.c.attempts + 1)
-                .returning(outbox)
-            )
+            taken = await tx.execute(_CLAIM, looked_for)
             rows = sorted(taken.all(), key=lambda row: row.id)
-        await self._ensure_stream()
         async with asyncio.timeout(CLAIM_SECONDS / 2):
-            await asyncio.gather(*(self._publish(row) for row in rows))
+            try:
+                await asyncio.gather(*(self._publish(row) for row in rows))
+            except nats.js.errors.NoStreamResponseError:
+                # At the first start, or after the store of NATS was wiped. What was published twice carries its id.
+                await self._make_stream()
+                await asyncio.gather(*(self._publish(row) for row in rows))
         async with self._context.database.write() as tx:
-            await tx.execute(delete(outbox).where(outbox.c.id.in_([row.id for row in rows])))
+            await remove(tx, outbox, id=[row.id for row in rows])
         return len(rows)
 
     async def _publish(self, row: Row[Any]) -> None:
@@ -92,19 +100,14 @@ class Relay:
         headers = {"Nats-Msg-Id": f"{row.id}.{row.attempts}"}
         await self._client.jetstream().publish(row.subject, event.SerializeToString(), headers=headers)
 
-    async def _ensure_stream(self) -> None:
-        """The stream may have been wiped with the store of NATS at any time."""
-        jetstream = self._client.jetstream()
-        try:
-            await jetstream.stream_info(STREAM)
-        except nats.js.errors.NotFoundError:
-            await jetstream.add_stream(
-                StreamConfig(
-                    name=STREAM,
-                    subjects=[f"{EVENTS}.>"],
-                    retention=RetentionPolicy.LIMITS,
-                    discard=DiscardPolicy.OLD,
-                    max_age=7 * 24 * 3600,
-                    max_bytes=1 << 30,
-                )
+    async def _make_stream(self) -> None:
+        await self._client.jetstream().add_stream(
+            StreamConfig(
+                name=STREAM,
+                subjects=[f"{EVENTS}.>"],
+                retention=RetentionPolicy.LIMITS,
+                discard=DiscardPolicy.OLD,
+                max_age=7 * 24 * 3600,
+                max_bytes=1 << 30,
             )
+        )

@@ -6,17 +6,20 @@ is found again by its mark.
 """
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
-from sqlalchemy import Row, select, update
+from sqlalchemy import Row, and_, bindparam, or_, select
 
 from trainnet.coordinator.domain import names
 from trainnet.coordinator.domain.states import ENDED_TASKS, RoundState, TaskKind
-from trainnet.coordinator.storage.schema import jobs, rounds, tasks, uploads
-from trainnet.coordinator.storage.schema import updates as updates_table
+from trainnet.coordinator.storage.schema import attempts, jobs, rounds, tasks, uploads
+from trainnet.coordinator.storage.statements import change
 from trainnet.coordinator.usecases.context import Context
+from trainnet.runtime.store import ObjectStore
+from trainnet.runtime.store_errors import UploadNotFound
 
-BATCH = 20
+BATCH = 100
 
 
 class Retention:
@@ -50,36 +53,60 @@ class Retention:
         )
         async with self._context.database.read() as tx:
             rows = await tx.all(query)
+        by_job: dict[str, list[Row[Any]]] = {}
         for row in rows:
-            await self._collect(row)
+            by_job.setdefault(row.job, []).append(row)
+        for job, collected in by_job.items():
+            await self._collect(job, collected)
         return len(rows)
 
-    async def _collect(self, row: Row[Any]) -> None:
-        store = self._context.store
+    async def _collect(self, job: str, rows: list[Row[Any]]) -> None:
+        """Frees rounds of one job. Every key is known from its row, so the store is asked to delete, not to search:
+        a round of small updates would otherwise cost it as much to forget as to keep."""
+        store, numbers = self._context.store, [row.number for row in rows]
+        # The merged weights of a round are the base of the next, which may still be verifiable: they go one later.
+        before = [number - 1 for number in numbers]
         async with self._context.database.write() as tx:
-            await tx.execute(
-                update(rounds).where(rounds.c.job == row.job, rounds.c.number == row.number).values(collected=True)
-            )
-            unfinished = await tx.all(
-                select(uploads.c.object_key, uploads.c.upload_id)
-                .join_from(uploads, updates_table, updates_table.c.fence == uploads.c.fence, isouter=True)
-                .where(
-                    uploads.c.object_key.startswith(names.updates_prefix(row.job, row.number), autoescape=True),
-                    uploads.c.upload_id.is_not(None),
-                    ~uploads.c.completed,
-                )
-            )
-        for item in unfinished:
-            await asyncio.to_thread(store.abort_multipart, item.object_key, item.upload_id)
-        await asyncio.to_thread(store.delete_prefix, names.updates_prefix(row.job, row.number))
-        # The merged weights of this round are the base of the next, which may still be verifiable.
-        # A round's own weights therefore go with the round after it.
-        before = row.number - 1
-        if before >= 1:
-            await asyncio.to_thread(store.delete_prefix, names.round_prefix(row.job, before))
-        else:
-            await asyncio.to_thread(store.delete_prefix, f"jobs/{row.job}/base/")
+            await change(tx, rounds, {"job": job, "number": numbers}, collected=True)
+            stored = await tx.all(_UPLOADS, {"by_job": job, "trained": numbers, "initialized": before})
+            merges = await tx.all(_MERGES, {"by_job": job, "merged": before})
+        keys = [item.object_key for item in stored]
+        keys += [names.merged_key(job, item.round, item.fence) for item in merges]
+        for item in stored:
+            if item.upload_id is not None and not item.completed:
+                await asyncio.to_thread(_abort, store, item.object_key, item.upload_id)
+        await asyncio.to_thread(store.delete, keys)
+        for row in rows:
+            # Only large rounds have partial sums, and merges in parts that a killed aggregator may have left behind.
+            if row.merged_part_size:
+                await asyncio.to_thread(store.delete_prefix, names.round_prefix(job, row.number - 1))
         async with self._context.database.write() as tx:
-            await tx.execute(
-                update(rounds).where(rounds.c.job == row.job, rounds.c.number == row.number).values(freed=True)
-            )
+            await change(tx, rounds, {"job": job, "number": numbers}, freed=True)
+
+
+def _abort(store: ObjectStore, key: str, upload_id: str) -> None:
+    with suppress(UploadNotFound):  # aborted before a crash
+        store.abort_multipart(key, upload_id)
+
+
+_UPLOADS = (
+    select(uploads.c.object_key, uploads.c.upload_id, uploads.c.completed)
+    .join_from(uploads, attempts, attempts.c.fence == uploads.c.fence)
+    .join(tasks, tasks.c.id == attempts.c.task)
+    .where(
+        tasks.c.job == bindparam("by_job"),
+        or_(
+            and_(tasks.c.kind == TaskKind.TRAIN, tasks.c.round.in_(bindparam("trained", expanding=True))),
+            and_(tasks.c.kind == TaskKind.INITIALIZE, tasks.c.round.in_(bindparam("initialized", expanding=True))),
+        ),
+    )
+)
+_MERGES = (
+    select(tasks.c.round, attempts.c.fence)
+    .join_from(attempts, tasks, tasks.c.id == attempts.c.task)
+    .where(
+        tasks.c.job == bindparam("by_job"),
+        tasks.c.kind == TaskKind.MERGE,
+        tasks.c.round.in_(bindparam("merged", expanding=True)),
+    )
+)
