@@ -151,7 +151,7 @@ async def test_join_work_and_leave(
         pass
     assert status["connected"] is True
     assert status["tasks"] == []
-    assert not list((tmp_path / "worker" / "work").iterdir())
+    assert not list((tmp_path / "worker" / "work" / "0").iterdir())
 
     await agent.ask("leave")
     await agent.task
@@ -222,7 +222,7 @@ async def test_lost_work_is_dropped_at_once_and_the_slot_goes_on(
     await eventually(lambda: 6 in peer.results, seconds=60)
     assert set(peer.results) == {6}
     assert not peer.failures
-    assert not list((tmp_path / "worker" / "work").iterdir())
+    assert not list((tmp_path / "worker" / "work" / "0").iterdir())
 
 
 async def test_a_stop_hands_the_task_back(start: Start, peer: Any, endless: Any, eventually: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 import sys
 from collections.abc import Coroutine
 from typing import Any, TypeVar
@@ -21,7 +22,7 @@ from trainnet.worker.agent.session import TokenVoid
 from trainnet.worker.agent.storage import CACHE, WORK, AgentFolder, Identity
 from trainnet.worker.agent.trainers import TrainerProcess
 from trainnet.worker.agent.transfers import open_http
-from trainnet.worker.agent.work import Performer, remove_folder
+from trainnet.worker.agent.work import Performer
 from trainnet.worker.errors import AgentError, JoinRefused
 from trainnet.worker.settings import WorkerSettings
 
@@ -94,7 +95,7 @@ async def _serve(
             return
         identity = joined
 
-    remove_folder(settings.data_dir / WORK)
+    shutil.rmtree(settings.data_dir / WORK, ignore_errors=True)
     http = await stack.enter_async_context(open_http())
     cache = ArtifactCache(
         settings.data_dir / CACHE,

@@ -241,7 +241,7 @@ class Agent:
     async def _perform(self, work: Work) -> None:
         if self.performer is None:
             raise RuntimeError("the agent has not started")
-        self._log.info("task begins", fence=work.fence, kind=TaskKind.Name(work.kind), job=work.spec.job)
+        self._log.debug("task begins", fence=work.fence, kind=TaskKind.Name(work.kind), job=work.spec.job)
         examples = 0
         try:
             _, result = await self.performer.perform(work)

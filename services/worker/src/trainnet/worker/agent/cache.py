@@ -11,6 +11,7 @@ import os
 from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import structlog
@@ -38,6 +39,7 @@ class ArtifactCache:
     def __init__(self, folder: Path, max_bytes: int, fetch: Fetch) -> None:
         self._folder, self._max_bytes, self._fetch = folder, max_bytes, fetch
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
+        self._shards: OrderedDict[str, None] = OrderedDict()
         self._pins: Counter[str] = Counter()
         self._downloads: dict[str, asyncio.Task[None]] = {}
         self._waiters: Counter[str] = Counter()
@@ -54,8 +56,7 @@ class ArtifactCache:
 
     def shard_digests(self, most: int) -> list[str]:
         """Digests of cached shards, newest first."""
-        found = [digest for digest, entry in reversed(self._entries.items()) if entry.path.suffix == _SHARD]
-        return found[:most]
+        return list(islice(reversed(self._shards), most))
 
     async def acquire(self, artifact: Artifact, refresh: Refresh, *, shard: bool = False) -> Path:
         """The verified file, downloaded when it is not there. Concurrent callers share one download.
@@ -69,6 +70,8 @@ class ArtifactCache:
                 entry = self._entries.get(digest)
                 if entry is not None and await self._usable(entry, artifact):
                     self._entries.move_to_end(digest)
+                    if digest in self._shards:
+                        self._shards.move_to_end(digest)
                     return entry.path
                 await self._join_download(artifact, refresh, shard=shard)
         except BaseException:
@@ -150,8 +153,7 @@ class ArtifactCache:
             raise TaskError("WORKER", f"the cache cannot be written: {error.strerror}; free some disk") from error
         finally:
             partial.unlink(missing_ok=True)
-        self._entries[artifact.digest] = _Entry(path, artifact.size_bytes, verified=True)
-        self._bytes += artifact.size_bytes
+        self._add(artifact.digest, _Entry(path, artifact.size_bytes, verified=True))
 
     def _evict(self, needed: int) -> None:
         for digest in list(self._entries):
@@ -160,8 +162,15 @@ class ArtifactCache:
             if not self._pins[digest]:
                 self._remove(digest)
 
+    def _add(self, digest: str, entry: _Entry) -> None:
+        self._entries[digest] = entry
+        self._bytes += entry.size
+        if entry.path.suffix == _SHARD:
+            self._shards[digest] = None
+
     def _remove(self, digest: str) -> None:
         entry = self._entries.pop(digest)
+        self._shards.pop(digest, None)
         self._bytes -= entry.size
         entry.path.unlink(missing_ok=True)
 
@@ -176,8 +185,7 @@ class ArtifactCache:
                 status = path.stat()
                 found.append((status.st_mtime_ns, digest, _Entry(path, status.st_size, verified=False)))
         for _, digest, entry in sorted(found, key=lambda item: item[0]):
-            self._entries[digest] = entry
-            self._bytes += entry.size
+            self._add(digest, entry)
         self._evict(0)
 
 

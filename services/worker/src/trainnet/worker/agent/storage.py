@@ -107,7 +107,7 @@ class AgentFolder:
 
     def save_contribution(self, contribution: Contribution) -> None:
         """Atomic."""
-        self._write(CONTRIBUTION, asdict(contribution))
+        self._write(CONTRIBUTION, asdict(contribution), durable=False)
 
     def wipe(self) -> None:
         """Removes identity, cache and everything else of the worker."""
@@ -116,11 +116,12 @@ class AgentFolder:
         for name in (IDENTITY, CONTRIBUTION):
             (self.path / name).unlink(missing_ok=True)
 
-    def _write(self, name: str, value: dict[str, Any]) -> None:
+    def _write(self, name: str, value: dict[str, Any], *, durable: bool = True) -> None:
         temporary = self.path / f".{name}.tmp"
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "w") as file:
             json.dump(value, file, indent=2)
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         temporary.replace(self.path / name)

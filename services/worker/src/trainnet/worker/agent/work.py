@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -86,9 +85,10 @@ class Performer:
     async def perform(self, work: Work) -> tuple[Outcome, TaskResult]:
         """Does a task and reports it. Answers how the report ended. Raises TaskDropped when the lease is lost."""
         log = self._log.bind(fence=work.fence, kind=TaskKind.Name(work.kind))
-        out = self._folder / str(work.fence)
+        # One folder per slot: making and removing one for each task costs more than a small task itself.
+        out = self._folder / str(work.trainer.index)
         try:
-            out.mkdir(parents=True, exist_ok=True)
+            _empty_folder(out)
             result = await self._produce(work, out)
         except TaskError as error:
             log.warning("task failed", reason=error.reason, error=error.message)
@@ -99,8 +99,6 @@ class Performer:
             return await self.fail(
                 work, FAIL_REASON_WORKER, f"the disk failed: {error.strerror or error}"
             ), TaskResult()
-        finally:
-            remove_folder(out)
         self._reporting(work)
         answer = await self._ask(work, ConnectRequest(complete=Complete(fence=work.fence, result=result)))
         outcome = answer.result.outcome
@@ -187,9 +185,11 @@ class Performer:
         return answer
 
 
-def remove_folder(path: Path) -> None:
-    """Removes what a task left behind."""
-    shutil.rmtree(path, ignore_errors=True)
+def _empty_folder(path: Path) -> None:
+    """A folder for outputs, without what a dropped task left in it."""
+    path.mkdir(parents=True, exist_ok=True)
+    for left in list(path.iterdir()):
+        left.unlink(missing_ok=True)
 
 
 def _shown(result: TaskResult) -> dict[str, float]:
