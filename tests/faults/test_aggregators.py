@@ -114,7 +114,9 @@ def _done_merge(stack: Stack, job: Job, number: int) -> dict[str, Any] | None:
 
 def _pointer(stack: Stack, job: Job, number: int) -> dict[str, Any]:
     found = stack.rows.one(
-        "SELECT state, merged_key, merged_digest, merged_sha256 FROM rounds WHERE job = ? AND number = ?", job.id, number
+        "SELECT state, merged_key, merged_digest, merged_sha256 FROM rounds WHERE job = ? AND number = ?",
+        job.id,
+        number,
     )
     assert found is not None
     assert found["state"] == "MERGED"
@@ -124,5 +126,6 @@ def _pointer(stack: Stack, job: Job, number: int) -> dict[str, Any]:
 def _refused(stack: Stack, aggregator: str, fence: int) -> bool:
     words = ("report refused", "claim lost")
     return any(
-        f'"fence": {fence}' in line and any(word in line for word in words) for line in stack.log(aggregator).splitlines()
+        f'"fence": {fence}' in line and any(word in line for word in words)
+        for line in stack.log(aggregator).splitlines()
     )

@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.data import breast_cancer_csv
 from tests.support.invariants import assert_invariants
-from tests.support.jobs import Recipe, finish, merged, noop, until_training
+from tests.support.jobs import Recipe, finish, merged, noop, until_phase, until_training
 from tests.support.stacks import Stack, running
 from tests.support.strike import catch, freeze
 from trainnet.client import Dataset, Job
@@ -124,6 +124,7 @@ def test_the_object_store_is_killed_in_mid_upload(stack: Stack) -> None:
     held = stack.rows.attempt(upload["fence"])
     assert (held["kind"], held["state"], held["task_state"]) == ("TRAIN", "LEASED", "LEASED")
     assert not upload["completed"]
+    assert until_phase(job, upload["fence"], "UPLOADING").state == "LEASED"
     stack.local.kill("store")
 
     finish(stack, job)

@@ -73,14 +73,20 @@ def test_a_frozen_worker_comes_back_too_late(stack: Stack, dataset: Dataset, und
     assert (before["state"], before["task_state"]) == ("LEASED", "LEASED")
 
     def done_by_another() -> bool:
-        shard = stack.rows.one("SELECT fence FROM updates WHERE job = ? AND round = ? AND shard = ? AND state = 'ACCEPTED'",
-                               job.id, hit.round, hit.shard)
+        shard = stack.rows.one(
+            "SELECT fence FROM updates WHERE job = ? AND round = ? AND shard = ? AND state = 'ACCEPTED'",
+            job.id,
+            hit.round,
+            hit.shard,
+        )
         return shard is not None and shard["fence"] != hit.fence
 
     until(done_by_another, f"shard {hit.shard} is done by another worker")
     assert stack.rows.attempt(hit.fence)["state"] == "EXPIRED"
     thaw(stack, child)
-    until(lambda: f'"fence": {hit.fence}' in _lines(stack, child, "task dropped"), f"{child} drops the shard that it lost")
+    until(
+        lambda: f'"fence": {hit.fence}' in _lines(stack, child, "task dropped"), f"{child} drops the shard that it lost"
+    )
 
     finish(stack, job)
     assert stack.rows.attempt(hit.fence)["state"] == "EXPIRED"

@@ -49,6 +49,17 @@ def until_training(job: Job, *, number: int = 1, step: int = 1, within: float = 
     raise AssertionError(f"{job.name} was to be hit in mid-shard, but it ended {job.state}: {job.message}")
 
 
+def until_phase(job: Job, fence: int, phase: str, *, within: float = PATIENCE) -> Progress:
+    """Live progress of a leased task once it is in that phase."""
+    end = time.monotonic() + within
+    for update in job.watch():
+        for item in update.progress:
+            if item.fence == fence and item.phase == phase:
+                return item
+        assert time.monotonic() < end, f"not within {within:g} s: fence {fence} is {phase}; last: {update.progress}"
+    raise AssertionError(f"{job.name} ended {job.state} before fence {fence} was {phase}")
+
+
 def finish(stack: Stack, job: Job, within: float = 2 * PATIENCE) -> Job:
     """Waits until the job has SUCCEEDED; another end fails at once and says why."""
 
@@ -69,4 +80,3 @@ def finish(stack: Stack, job: Job, within: float = 2 * PATIENCE) -> Job:
 def merged(job: Job) -> list[str]:
     """SHA-256 of the merged weights of every round, in order."""
     return [item.merged_sha256 for item in job.refresh().rounds]
-

@@ -31,7 +31,7 @@ def thaw(stack: Stack, child: str) -> None:
     stack.local.kill(child, signal.SIGCONT, group=True)
 
 
-def catch(stack: Stack, child: str, look: Callable[[], T], what: str, *, within: float = PATIENCE) -> T:
+def catch(stack: Stack, child: str, look: Callable[[], T | None], what: str, *, within: float = PATIENCE) -> T:
     """Freezes the child in a moment in which `look` answers something true, and answers that.
 
     What the child sent just before may still arrive; so the moment must have lasted for a while after the freeze,

@@ -10,7 +10,7 @@ PATIENCE = 90.0
 """Seconds: far more than anything takes, since machines that run tests are busy."""
 
 
-def until(look: Callable[[], T], what: str, *, within: float = PATIENCE, every: float = 0.01) -> T:
+def until(look: Callable[[], T | None], what: str, *, within: float = PATIENCE, every: float = 0.01) -> T:
     """The first true answer of `look`. After `within` seconds the failure says what was seen last."""
     end = time.monotonic() + within
     while True:
@@ -22,7 +22,9 @@ def until(look: Callable[[], T], what: str, *, within: float = PATIENCE, every: 
         time.sleep(every)
 
 
-def until_equal(look: Callable[[], T], wanted: T, what: str, *, within: float = PATIENCE, every: float = 0.05) -> None:
+def until_equal(
+    look: Callable[[], object], wanted: object, what: str, *, within: float = PATIENCE, every: float = 0.05
+) -> None:
     """Returns once `look` answers `wanted`."""
     end = time.monotonic() + within
     while (seen := look()) != wanted:

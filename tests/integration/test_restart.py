@@ -1,0 +1,31 @@
+"""The data folder is all there is: a stack that is stopped, or killed as a whole, goes on where it was."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.data import breast_cancer_csv
+from tests.support.invariants import assert_invariants
+from tests.support.jobs import Recipe, finish, until_training
+from tests.support.stacks import running
+from trainnet.client import JobState
+
+TRAINING = Recipe("mlp", rounds=2, shards=2, epochs=60, settings=(("batch_size", 8),))
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("kill", [False, True], ids=["stopped", "killed"])
+def test_a_running_job_goes_on_after_a_restart(tmp_path: Path, kill: bool) -> None:
+    with running(tmp_path / "data", workers=2) as stack:
+        dataset = stack.client.datasets.upload(breast_cancer_csv(tmp_path / "cells.csv")).wait(timeout=60)
+        job = TRAINING.start(stack.client, dataset)
+        hit = until_training(job)
+        assert stack.rows.attempt(hit.fence)["state"] == "LEASED"
+        name = job.name
+        if kill:
+            stack.local.kill_all()
+    with running(tmp_path / "data", workers=2) as stack:
+        job = stack.client.jobs.get(name)
+        assert job.state is JobState.RUNNING
+        finish(stack, job)
+        assert_invariants(stack, job)
