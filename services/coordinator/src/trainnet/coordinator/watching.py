@@ -44,10 +44,14 @@ class Watching:
         self._watchers[name].add(news)
         try:
             before = b""
+            settled: list[job_pb2.Round] = []
             seen: dict[int, job_pb2.TaskProgress] = {}
             while True:
                 news.clear()
-                job = await self._jobs.get(name)
+                job = await self._jobs.get(name, settled)
+                if job.state in _ENDED and settled:
+                    job = await self._jobs.get(name)  # what is kept of old rounds may have changed since
+                settled = settled_rounds(job)
                 now = job.SerializeToString(deterministic=True)
                 progress = {item.fence: item for item in self._progress(job)}
                 fresh = [item for fence, item in progress.items() if seen.get(fence) != item]
@@ -70,6 +74,18 @@ class Watching:
     def _progress(self, job: job_pb2.Job) -> list[job_pb2.TaskProgress]:
         job_id = names.id_of(job.name)
         return [_view(worker, attempt) for worker, attempt in self._sessions.of_job(job_id)]
+
+
+def settled_rounds(job: job_pb2.Job) -> list[job_pb2.Round]:
+    """The first rounds of a job, as far as they change no more: merged, and evaluated where there is a holdout. They
+    are most of a long job, and a watcher looks often."""
+    evaluated = bool(job.spec.dataset) and job.spec.plan.holdout_fraction > 0
+    count = 0
+    for item in job.rounds:
+        if item.state != job_pb2.ROUND_STATE_MERGED or (evaluated and not item.metrics):
+            break
+        count += 1
+    return list(job.rounds[:count])
 
 
 def _view(worker: str, attempt: LiveAttempt) -> job_pb2.TaskProgress:

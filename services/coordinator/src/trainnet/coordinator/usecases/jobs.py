@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 from google.protobuf import json_format, struct_pb2
@@ -76,10 +77,11 @@ class Jobs:
             row = await self._row(tx, names.job(job_id))
             return await views.job_view(tx, context.uploads, row, now)
 
-    async def get(self, name: str) -> job_pb2.Job:
+    async def get(self, name: str, settled: Sequence[job_pb2.Round] = ()) -> job_pb2.Job:
+        """A job with its rounds; the first ones may be given as an earlier answer had them."""
         async with self._context.database.read() as tx:
             row = await self._row(tx, name)
-            return await views.job_view(tx, self._context.uploads, row, self._context.clock())
+            return await views.job_view(tx, self._context.uploads, row, self._context.clock(), settled=settled)
 
     async def page(self, page_size: int, page_token: str) -> tuple[list[job_pb2.Job], str]:
         async with self._context.database.read() as tx:

@@ -1,9 +1,10 @@
 """Jobs and rounds as their owners see them."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Row, func, select
+from sqlalchemy import ColumnElement, Row, func, select
 
 from trainnet.coordinator.domain import names
 from trainnet.coordinator.domain.states import (
@@ -26,8 +27,17 @@ WAITS_AFTER = 1.0
 """Seconds that a task is ready before its job says that it waits: shorter waits are the normal beat of a round."""
 
 
-async def job_view(tx: Transaction, uploads: Uploads, row: Row[Any], now: float, *, whole: bool = True) -> job_pb2.Job:
-    """`whole` adds the rounds with their manifests; lists go without."""
+async def job_view(
+    tx: Transaction,
+    uploads: Uploads,
+    row: Row[Any],
+    now: float,
+    *,
+    whole: bool = True,
+    settled: Sequence[job_pb2.Round] = (),
+) -> job_pb2.Job:
+    """`whole` adds the rounds with their manifests; lists go without. `settled` are the first rounds as an earlier
+    view had them: they change no more and are not read again."""
     view = job_pb2.Job(
         name=names.job(row.id),
         spec=job_spec(row),
@@ -45,8 +55,11 @@ async def job_view(tx: Transaction, uploads: Uploads, row: Row[Any], now: float,
     if row.schema is not None and whole:
         view.schema.ParseFromString(row.schema)
     if whole:
-        accepted = await _manifests(tx, uploads, row.id)
-        for round_row in await tx.all(select(rounds).where(rounds.c.job == row.id).order_by(rounds.c.number)):
+        known = len(settled)
+        view.rounds.extend(settled)
+        accepted = await _manifests(tx, uploads, row.id, updates.c.round > known)
+        unsettled = (rounds.c.job == row.id, rounds.c.number > known)
+        for round_row in await tx.all(select(rounds).where(*unsettled).order_by(rounds.c.number)):
             view.rounds.append(round_view(uploads, round_row, accepted.get(round_row.number, [])))
         evaluated = [item for item in view.rounds if item.metrics]
         if evaluated:
@@ -85,11 +98,11 @@ def round_view(uploads: Uploads, row: Row[Any], manifest: list[job_pb2.ManifestE
 
 
 async def manifest_of(tx: Transaction, uploads: Uploads, job_id: str, number: int) -> list[job_pb2.ManifestEntry]:
-    return (await _manifests(tx, uploads, job_id, number)).get(number, [])
+    return (await _manifests(tx, uploads, job_id, updates.c.round == number)).get(number, [])
 
 
 async def _manifests(
-    tx: Transaction, uploads: Uploads, job_id: str, number: int | None = None
+    tx: Transaction, uploads: Uploads, job_id: str, of_rounds: ColumnElement[bool]
 ) -> dict[int, list[job_pb2.ManifestEntry]]:
     """Accepted updates by round, each round's by shard."""
     times = ("assigned", "leased", "declared", "received", "claimed")
@@ -97,11 +110,9 @@ async def _manifests(
         select(updates, tasks.c.ready, *(attempts.c[name] for name in times))
         .join_from(updates, attempts, attempts.c.fence == updates.c.fence)
         .join(tasks, tasks.c.id == attempts.c.task)
-        .where(updates.c.job == job_id, updates.c.state == UpdateState.ACCEPTED)
+        .where(updates.c.job == job_id, updates.c.state == UpdateState.ACCEPTED, of_rounds)
         .order_by(updates.c.round, updates.c.shard)
     )
-    if number is not None:
-        query = query.where(updates.c.round == number)
     manifests: dict[int, list[job_pb2.ManifestEntry]] = {}
     for row in await tx.all(query):
         entry = job_pb2.ManifestEntry(
