@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 
 from trainnet.v1.events_pb2 import TaskAssigned
-from trainnet.v1.task_pb2 import TASK_PHASE_UPLOADING, TaskKind, TaskPhase
+from trainnet.v1.task_pb2 import TASK_PHASE_UPLOADING, TaskKind
 from trainnet.v1.worker_pb2 import (
     FAIL_REASON_RELEASED,
     OUTCOME_ACCEPTED,
@@ -35,8 +35,9 @@ from trainnet.worker.agent.cache import ArtifactCache
 from trainnet.worker.agent.capabilities import agent_version, capabilities
 from trainnet.worker.agent.doorbell import Doorbell
 from trainnet.worker.agent.progress import ProgressReporter
+from trainnet.worker.agent.record import NO_UPDATE, UNKNOWN_EXAMPLES, Record
 from trainnet.worker.agent.session import Session
-from trainnet.worker.agent.storage import AgentFolder, Contribution, Identity
+from trainnet.worker.agent.storage import AgentFolder, Identity
 from trainnet.worker.agent.trainers import TrainerProcess
 from trainnet.worker.agent.work import Performer, Work
 from trainnet.worker.errors import TaskDropped
@@ -45,7 +46,6 @@ from trainnet.worker.settings import WorkerSettings
 
 _OFFER_LIFE = 30.0
 _ACCEPT_DEADLINE = 30.0
-_REMEMBERED = 4096
 _CACHED_TOLD = 64
 """A message is at most 256 KiB, and each digest about 75 bytes of it."""
 
@@ -68,15 +68,12 @@ class Agent:
         self._works: dict[int, Work] = {}
         self._accepting: set[int] = set()
         self._offers: OrderedDict[int, float] = OrderedDict()
-        self._finished: OrderedDict[int, int] = OrderedDict()
-        """Fences that were ours, with their examples: never accepted again, and known when a verdict comes."""
+        self._record = Record(folder)
         self._progress: dict[int, ProgressReporter] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
         self._drained = False
         self._idle = asyncio.Event()
-        self._contribution: Contribution = folder.contribution()
-        self._contribution_saved = time.monotonic()
         self.session = Session(settings.coordinator, self)
         self.doorbell = Doorbell(self._on_assigned)
         self.performer: Performer | None = None
@@ -138,7 +135,7 @@ class Agent:
     def on_message(self, message: ConnectResponse, *, asked: bool) -> None:
         match message.WhichOneof("message"):
             case "lease" if not asked and message.lease.fence not in self._works:
-                if message.lease.fence not in self._finished:
+                if message.lease.fence not in self._record:
                     self._release(message.lease.fence, "nobody waits for this lease any more")
             case "cancel":
                 work = self._works.get(message.cancel.fence)
@@ -157,13 +154,8 @@ class Agent:
             work = self._works.get(fence)
             if work is not None:
                 self._drop(work, result.message or "stale fence")
-        elif result.outcome == OUTCOME_ACCEPTED and fence in self._finished:
-            examples = self._finished[fence]
-            self._finished[fence] = 0
-            if examples:
-                self._contribution.updates += 1
-                self._contribution.examples += max(examples, 0)
-                self._save_contribution(at_once=False)
+        elif result.outcome == OUTCOME_ACCEPTED:
+            self._record.accepted(fence)
         elif result.outcome == OUTCOME_REJECTED:
             self._log.warning("an update was rejected", fence=fence, reason=result.message)
 
@@ -176,7 +168,7 @@ class Agent:
 
     def _offer(self, fence: int) -> None:
         """Notes an assignment once, whichever way it came. It waits here while no slot is free."""
-        if fence in self._works or fence in self._accepting or fence in self._finished:
+        if fence in self._works or fence in self._accepting or fence in self._record:
             return
         if self._stopping or self._identity.paused:
             self._release(fence, "the worker is paused" if self._identity.paused else "the worker shuts down")
@@ -234,7 +226,7 @@ class Agent:
             return None
         if answer.WhichOneof("message") != "lease":
             self._log.debug("assignment gone", fence=fence, reason=answer.result.message)
-            self._remember(fence, 0)
+            self._record.finished(fence)
             return None
         return answer.lease
 
@@ -242,26 +234,20 @@ class Agent:
         if self.performer is None:
             raise RuntimeError("the agent has not started")
         self._log.debug("task begins", fence=work.fence, kind=TaskKind.Name(work.kind), job=work.spec.job)
-        examples = 0
+        examples = NO_UPDATE
         try:
             _, result = await self.performer.perform(work)
             if work.spec.HasField("train"):
-                # noop has no rows; its update counts all the same.
-                examples = int(result.metrics.get("examples", -1))
+                examples = int(result.metrics.get("examples", UNKNOWN_EXAMPLES))
         except TaskDropped as error:
             self._log.info("task dropped", fence=work.fence, reason=str(error))
         finally:
-            self._remember(work.fence, examples)
-
-    def _remember(self, fence: int, examples: int) -> None:
-        self._finished[fence] = examples
-        while len(self._finished) > _REMEMBERED:
-            self._finished.popitem(last=False)
+            self._record.finished(work.fence, examples)
 
     def _drop(self, work: Work, reason: str) -> None:
         """Stops work that nobody wants; what it produced is not reported."""
         self._log.info("task dropped", fence=work.fence, reason=reason)
-        self._remember(work.fence, 0)
+        self._record.finished(work.fence)
         self._works.pop(work.fence, None)
         if work.task is not None:
             work.task.cancel()
@@ -318,23 +304,11 @@ class Agent:
             "stopping": self._stopping,
             "slots": self._settings.slots,
             "warm_slots": sum(trainer.info is not None for trainer in self._trainers),
-            "tasks": [
-                {
-                    "fence": work.fence,
-                    "kind": TaskKind.Name(work.kind).removeprefix("TASK_KIND_").lower(),
-                    "job": work.spec.job,
-                    "phase": TaskPhase.Name(work.phase).removeprefix("TASK_PHASE_").lower(),
-                    "step": work.step.step,
-                    "total_steps": work.step.total_steps,
-                    "loss": work.step.loss,
-                    "samples_per_s": work.step.samples_per_s,
-                }
-                for work in self._works.values()
-            ],
+            "tasks": [work.status() for work in self._works.values()],
             "cache_bytes": self._cache.total_bytes,
             "max_cache_bytes": self._settings.max_disk,
-            "accepted_updates": self._contribution.updates,
-            "accepted_examples": self._contribution.examples,
+            "accepted_updates": self._record.contribution.updates,
+            "accepted_examples": self._record.contribution.examples,
         }
 
     async def stop(self, grace: float) -> None:
@@ -363,13 +337,8 @@ class Agent:
                     await asyncio.gather(*releases, return_exceptions=True)
             except TimeoutError:
                 pass  # the lease runs out by itself
-        self._save_contribution(at_once=True)
+        self._record.save()
 
     def _note_idle(self) -> None:
         if not self._works and not self._accepting:
             self._idle.set()
-
-    def _save_contribution(self, *, at_once: bool) -> None:
-        if at_once or time.monotonic() - self._contribution_saved > 5:
-            self._contribution_saved = time.monotonic()
-            self._folder.save_contribution(self._contribution)

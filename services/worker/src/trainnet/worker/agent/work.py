@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import structlog
@@ -64,6 +65,19 @@ class Work:
     def phase(self) -> TaskPhase:
         """What it does right now."""
         return self.step.phase
+
+    def status(self) -> dict[str, Any]:
+        """What people see of it."""
+        return {
+            "fence": self.fence,
+            "kind": TaskKind.Name(self.kind).removeprefix("TASK_KIND_").lower(),
+            "job": self.spec.job,
+            "phase": TaskPhase.Name(self.phase).removeprefix("TASK_PHASE_").lower(),
+            "step": self.step.step,
+            "total_steps": self.step.total_steps,
+            "loss": self.step.loss,
+            "samples_per_s": self.step.samples_per_s,
+        }
 
 
 class Performer:
