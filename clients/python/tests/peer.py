@@ -169,9 +169,12 @@ class _Datasets(dataset_pb2_grpc.DatasetServiceServicer):
         self._peer = peer
         self._looks: Counter[str] = Counter()
 
+    def _declaration(self, name: str) -> artifact_pb2.UploadDeclaration:
+        return next(asked for found, asked in self._peer.declared.values() if found == name).declaration
+
     def _grant(self, name: str) -> artifact_pb2.UploadGrant:
         peer = self._peer
-        declaration = next(asked for found, asked in peer.declared.values() if found == name).declaration
+        declaration = self._declaration(name)
         count = len(declaration.part_sha256)
         sizes = [min(PART, declaration.size_bytes - index * PART) for index in range(count)]
         keys = [f"{name}/{index}" for index in range(count)]
@@ -185,7 +188,7 @@ class _Datasets(dataset_pb2_grpc.DatasetServiceServicer):
                     size_bytes=sizes[index],
                     request=peer.store.grant_put(keys[index], sizes[index], declaration.part_sha256[index]),
                 )
-                for index in left[:1]
+                for index in (left[:1] if count > 1 else [0])  # a single PUT is granted whether it is stored or not
             ],
             total_parts=count,
             stored_bytes=sum(size for index, size in enumerate(sizes) if index not in left),
@@ -210,7 +213,7 @@ class _Datasets(dataset_pb2_grpc.DatasetServiceServicer):
         return dataset_pb2.GrantDatasetUploadResponse(grant=self._grant(request.name))
 
     def CompleteDataset(self, request: Any, context: Any) -> Any:
-        if self._grant(request.name).parts:
+        if self._grant(request.name).stored_bytes < self._declaration(request.name).size_bytes:
             raise Refusal(grpc.StatusCode.FAILED_PRECONDITION, "parts are missing", reason="UPLOAD_INCOMPLETE")
         dataset = _find(self._peer.datasets, request.name)
         dataset.state = dataset_pb2.DATASET_STATE_PREPARING

@@ -64,7 +64,7 @@ def _task(shard: int, step: int, *, kind: int = task_pb2.TASK_KIND_TRAIN, state:
 
 
 def test_a_watch_tells_the_job_and_the_newest_of_each_task(peer: Peer, job: Job) -> None:
-    open_round = _round(1, job_pb2.ROUND_STATE_OPEN)
+    open_round = job_pb2.Round(number=1, state=job_pb2.ROUND_STATE_OPEN)
     merged = _round(1, job_pb2.ROUND_STATE_MERGED, accuracy=0.5)
 
     def stream(_: int) -> Iterator[Update]:
@@ -105,6 +105,19 @@ def test_a_watch_is_opened_again_after_each_break(peer: Peer, job: Job) -> None:
     peer.watch = stream
     messages = [update.job.message for update in job.watch()]
     assert messages == ["stream 1", "stream 2", "stream 3", "stream 4", ""]
+
+
+def test_tasks_are_shown_until_their_shard_is_in_or_a_new_stream_begins(peer: Peer, job: Job) -> None:
+    open_round = _round(1, job_pb2.ROUND_STATE_OPEN)  # shard 0 is in its manifest
+    empty = job_pb2.Round(number=1, state=job_pb2.ROUND_STATE_OPEN)
+
+    def stream(opened: int) -> Iterator[Update]:
+        state = job_pb2.JOB_STATE_SUCCEEDED if opened == 2 else job_pb2.JOB_STATE_RUNNING
+        yield Update(job=_job(job_pb2.JOB_STATE_RUNNING, (empty,)), progress=[_task(0, 9), _task(1, 8)][opened - 1 :])
+        yield Update(job=_job(state, (open_round,)))
+
+    peer.watch = stream
+    assert [[task.shard for task in update.progress] for update in job.watch()] == [[0, 1], [1], [1], []]
 
 
 def test_a_watch_survives_a_restart_of_the_server(peer: Peer, job: Job) -> None:
@@ -233,6 +246,13 @@ def test_near_names_are_offered(client: Client, table: Path) -> None:
     with pytest.raises(InvalidArgument) as caught:
         client.train(table, "mlp", hyperparameters={"batchsize": 3})
     assert caught.value.hint == "did you mean batch_size?"
+
+
+def test_a_label_for_a_data_set_that_has_one_is_not_ignored(client: Client, peer: Peer, table: Path) -> None:
+    client.train(table, "mlp")
+    with pytest.raises(InvalidArgument, match="keeps the label it was uploaded with"):
+        client.train("datasets/d1", "mlp", label="x")
+    assert len(peer.jobs) == 1
 
 
 def test_neither_a_file_nor_a_name(client: Client) -> None:

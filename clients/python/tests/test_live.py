@@ -121,18 +121,21 @@ def test_ctrl_c_detaches_and_says_how_to_come_back(peer: Peer, client: Client) -
     with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True) as process:
         os.close(theirs)
         seen = b""
-        while b"j1" not in seen:  # the display is up
-            seen += os.read(own, 4096)
-        assert watched.wait(30)
-        process.send_signal(signal.SIGINT)
         try:
-            while piece := os.read(own, 4096):
-                seen += piece
-        except OSError:  # a terminal whose other side is closed
-            pass
-        assert process.wait(30) == 130
-    over.set()
-    os.close(own)
+            while b"j1" not in seen:  # the display is up
+                seen += os.read(own, 4096)
+            assert watched.wait(30)
+            process.send_signal(signal.SIGINT)
+            while True:
+                try:
+                    seen += os.read(own, 4096)
+                except OSError:  # the other side of the terminal is closed
+                    break
+            assert process.wait(30) == 130
+        finally:
+            process.kill()
+            over.set()
+            os.close(own)
     told = " ".join(seen.decode().split())
     assert "detached, jobs/j1 goes on" in told
     assert "`trainnet jobs watch j1`" in told

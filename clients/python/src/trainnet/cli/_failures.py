@@ -42,7 +42,7 @@ _CODES: tuple[tuple[type[TrainNetError] | tuple[type[TrainNetError], ...], int],
 
 def complain(what: str, remedy: str = "") -> None:
     """`error: what — remedy`, on one line of stderr."""
-    line = " ".join(f"error: {what}".split())
+    line = " ".join(f"error: {what}".split()).removesuffix(".")
     print(f"{line} — {remedy}" if remedy else line, file=sys.stderr, flush=True)
 
 

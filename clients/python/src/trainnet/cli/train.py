@@ -103,7 +103,9 @@ def _texts(settings: list[str]) -> dict[str, str]:
 
 
 def _tell_end(job: Job) -> None:
-    metrics = ", ".join(f"{name} {value:.4g}" for name, value in sorted(job.metrics.items()))
+    from trainnet.client import describe_metrics
+
+    metrics = describe_metrics(job.metrics)
     print(f"{job.name} {job.state}" + (f": {metrics}" if metrics else ""))
     if job.state == "SUCCEEDED":
         print(f"`trainnet jobs download {job.id} --to FOLDER` fetches the model")

@@ -118,10 +118,12 @@ class Client:
         if dataset_or_path is None:
             return None
         if isinstance(dataset_or_path, Dataset):
+            _no_label(label)
             return dataset_or_path.wait(watch=watch)
         path = Path(dataset_or_path)
         named = isinstance(dataset_or_path, str) and looks_like("datasets", dataset_or_path)
         if isinstance(dataset_or_path, str) and named and not path.is_file():
+            _no_label(label)
             return self.datasets.get(dataset_or_path).wait(watch=watch)
         if not path.exists():
             raise InvalidFile(str(path), "no such file", hint="check the path, or name a data set as datasets/…")
@@ -188,3 +190,14 @@ class Client:
         if found is not None:
             spec.dataset = found.name
         return self.jobs.create(spec, request_id=request_id or f"train-{secrets.token_hex(16)}")
+
+
+def _no_label(label: str | None) -> None:
+    """A data set was understood with its label when it was uploaded: another one must not be ignored silently."""
+    if label is not None:
+        message = "a data set keeps the label it was uploaded with"
+        raise InvalidArgument(
+            f"label: {message}",
+            violations=(FieldViolation("label_column", message),),
+            hint="upload the file again with the other label",
+        )

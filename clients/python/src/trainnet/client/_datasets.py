@@ -24,6 +24,9 @@ TransferProgress = Callable[[str, int, int], None]
 # Finishing an upload in thousands of parts takes the store a while.
 _COMPLETE_DEADLINE_S = 180.0
 
+# How often an upload is completed that the coordinator finds incomplete, with what is missing sent in between.
+_COMPLETIONS = 3
+
 _PAGE = 200
 
 
@@ -201,9 +204,10 @@ class Datasets:
                 return artifact_pb2.UploadGrant()
 
         grant = answer.grant
-        while True:
+        for attempt in range(_COMPLETIONS):
             upload(
                 file,
+                size,
                 grant,
                 regrant,
                 retry=self._connection.retry,
@@ -217,5 +221,6 @@ class Datasets:
                 ).dataset
             except FailedPrecondition as error:
                 grant = regrant()
-                if not grant.parts:  # nothing is left to send, so sending cannot mend it
+                if not grant.parts or attempt == _COMPLETIONS - 1:  # sending once more would not mend it
                     raise error from None
+        raise AssertionError("the last attempt returned or raised")

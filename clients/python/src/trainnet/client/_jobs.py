@@ -157,7 +157,9 @@ class Job:
         Raises NotFound, ConnectionFailed when the coordinator stays away.
         """
         newest: dict[tuple[int, int, int], job_pb2.TaskProgress] = {}
-        for message in self._connection.watch(self.name):
+        for first, message in self._connection.watch(self.name):
+            if first:
+                newest.clear()
             if message.HasField("job"):
                 self._message = message.job
             for task in message.progress:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from typing import IO, TYPE_CHECKING
 
 from trainnet.client._models import Round, RoundState
@@ -29,12 +30,18 @@ def under_way(task: job_pb2.TaskProgress, job: job_pb2.Job) -> bool:
         return not here.metrics
     if task.kind == task_pb2.TASK_KIND_MERGE:
         return here.state == job_pb2.ROUND_STATE_MERGING
-    return here.state == job_pb2.ROUND_STATE_OPEN
+    accepted = any(entry.shard == task.shard for entry in here.manifest)
+    return here.state == job_pb2.ROUND_STATE_OPEN and not accepted
+
+
+def describe_metrics(metrics: Mapping[str, float]) -> str:
+    """`accuracy 0.93, loss 0.2`: every metric but the count of rows it was measured on."""
+    return ", ".join(f"{name} {value:.4g}" for name, value in sorted(metrics.items()) if name != "examples")
 
 
 def describe(found: Round) -> str:
     """One line for a round that ended: metrics, updates, time."""
-    metrics = ", ".join(f"{name} {value:.4g}" for name, value in sorted(found.metrics.items()))
+    metrics = describe_metrics(found.metrics)
     seconds = f"{found.seconds:.2f} s" if found.seconds is not None else ""
     updates = f"{len(found.manifest)} update" + ("" if len(found.manifest) == 1 else "s")
     pieces = [str(found.state).lower(), updates, seconds, metrics]

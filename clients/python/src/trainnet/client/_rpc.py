@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ _CHANNEL_OPTIONS: list[tuple[str, int]] = [
 ]
 
 _STREAM_DEADLINE_S = 3600.0
+_CLOSE_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,10 @@ class Connection:
 
     def close(self) -> None:
         """Ends every call and closes the channel."""
-        self._channel.close()
+        # gRPC waits for its calls without a limit, and a call that Ctrl-C broke while it was being set up never ends.
+        closing = threading.Thread(target=self._channel.close, name="close-channel", daemon=True)
+        closing.start()
+        closing.join(_CLOSE_S)
 
     def call(
         self, method: grpc.UnaryUnaryMultiCallable[_Request, _Answer], request: _Request, *, deadline: float = 30.0
@@ -102,14 +107,16 @@ class Connection:
                 self._answered = True
                 return answer
 
-    def watch(self, job: str) -> Iterator[job_pb2.WatchJobResponse]:
-        """Every message of WatchJob, over as many streams as it takes; each new stream begins with the whole job.
+    def watch(self, job: str) -> Iterator[tuple[bool, job_pb2.WatchJobResponse]]:
+        """Every message of WatchJob, over as many streams as it takes, and whether it is the first of its stream: that
+        one has the whole job, and what was told of its tasks before it may have passed unseen.
 
         Ends only with its consumer. Raises ConnectionFailed when no stream could be opened for the budget.
         """
         down_since: float | None = None
         attempt = 0
         while True:
+            first = True
             call = self.jobs.WatchJob(
                 job_pb2.WatchJobRequest(name=job), timeout=_STREAM_DEADLINE_S, metadata=self._metadata
             )
@@ -117,7 +124,8 @@ class Connection:
             try:
                 for message in call:
                     self._answered, down_since, attempt = True, None, 0
-                    yield message
+                    yield first, message
+                    first = False
             except grpc.RpcError as error:
                 translated = translate(error, self.address)
                 if not isinstance(translated, ConnectionFailed):

@@ -27,22 +27,23 @@ _PARTS_FAIL: tuple[type[Exception], ...] = (_PartRefused, *_http.BROKEN)
 
 def upload(
     path: Path,
+    size: int,
     first: artifact_pb2.UploadGrant,
     regrant: Callable[[], artifact_pb2.UploadGrant],
     *,
     retry: Retry,
     advance: Advance | None = None,
 ) -> None:
-    """Stores every part of the file, asking `regrant` for what is left after each window and each failure.
+    """Stores every part of the file of `size` bytes, asking `regrant` for what is left after each window and failure.
 
+    Returns once every byte was taken, or nothing is left to send; whether it is all there is the coordinator's to say.
     Raises UploadFailed when the store keeps refusing, or at once when the file is not the one declared; an error of
     `regrant` passes.
     """
     grant, failures, best = first, 0, first.stored_bytes
     while grant.parts:
-        problem = ""
+        problem, stored = "", grant.stored_bytes
         try:
-            stored = grant.stored_bytes
             for part in grant.parts:
                 _put(path, part, stored, advance)
                 stored += part.size_bytes
@@ -50,6 +51,8 @@ def upload(
             raise UploadFailed(f"{path}: the file is gone", hint="put it back and upload it again") from None
         except _PARTS_FAIL as error:
             problem = " ".join(str(error).split()) or type(error).__name__
+        if not problem and stored >= size:
+            break
         grant = regrant()
         # What counts is what the store kept, not what it answered: no loop may last for ever.
         failures = 0 if grant.stored_bytes > best else failures + 1
@@ -62,7 +65,7 @@ def upload(
         if failures and grant.parts:
             time.sleep(retry.pause(failures))
     if advance:
-        advance(path.stat().st_size)
+        advance(size)
 
 
 def _put(path: Path, part: artifact_pb2.UploadPart, before: int, advance: Advance | None) -> None:
