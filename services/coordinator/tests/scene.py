@@ -95,9 +95,9 @@ class Scene:
         return names.id_of(job.name)
 
     async def offer(self, worker: str) -> int:
-        """Assigns the first ready task; answers the fence."""
+        """Assigns the ready task that should go out first; answers the fence."""
         rows = {row.id: row for row in await self.leases.ready(trusted=True, limit=10)}
-        (offer,) = await self.leases.offer([Match(min(rows), worker)], rows)
+        (offer,) = await self.leases.offer([Match(next(iter(rows)), worker)], rows)
         return offer.fence
 
     async def lease(self, worker: str) -> int:

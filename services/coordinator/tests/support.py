@@ -155,7 +155,7 @@ class Coordinator:
             **{f"TRAINNET_{name.upper()}": str(value) for name, value in settings.items()},
         }
         self.store = store_of(stack)
-        self._ready = folder / "ready"
+        self._ready = Path(self.env["TRAINNET_READY_FILE"])
         self._peers: list[ScriptedWorker] = []
         self._channels: list[grpc.aio.Channel] = []
 

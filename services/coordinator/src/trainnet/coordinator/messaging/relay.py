@@ -15,7 +15,7 @@ from sqlalchemy import Row, bindparam, or_, select, update
 
 from trainnet.coordinator.storage.events import EVENTS
 from trainnet.coordinator.storage.schema import outbox
-from trainnet.coordinator.storage.statements import remove
+from trainnet.coordinator.storage.statements import change, remove
 from trainnet.coordinator.usecases.context import Context
 from trainnet.runtime.lifecycle import wait_or_stop
 from trainnet.runtime.log import get_logger
@@ -48,6 +48,7 @@ class Relay:
         self._context = context
         self._client = client
         self._filled = asyncio.Event()
+        self._stream_known = False
         self._log = get_logger(__name__)
 
     def wake(self) -> None:
@@ -67,6 +68,7 @@ class Relay:
                 while await self._publish_batch():
                     pass
             except (nats.errors.Error, nats.js.errors.Error, TimeoutError, OSError) as error:
+                self._stream_known = False
                 self._log.warning("events wait in the outbox", error=str(error) or type(error).__name__)
                 self._filled.set()
                 await wait_or_stop(stop, 1.0)
@@ -83,16 +85,30 @@ class Relay:
         async with self._context.database.write() as tx:
             taken = await tx.execute(_CLAIM, looked_for)
             rows = sorted(taken.all(), key=lambda row: row.id)
-        async with asyncio.timeout(CLAIM_SECONDS / 2):
-            try:
-                await asyncio.gather(*(self._publish(row) for row in rows))
-            except nats.js.errors.NoStreamResponseError:
-                # At the first start, or after the store of NATS was wiped. What was published twice carries its id.
-                await self._make_stream()
-                await asyncio.gather(*(self._publish(row) for row in rows))
+        ids = [row.id for row in rows]
+        try:
+            async with asyncio.timeout(CLAIM_SECONDS / 2):
+                await self._publish_all(rows)
+        except BaseException:
+            async with self._context.database.write() as tx:
+                await change(tx, outbox, {"id": ids}, claimed_until=None)
+            raise
         async with self._context.database.write() as tx:
-            await remove(tx, outbox, id=[row.id for row in rows])
+            await remove(tx, outbox, id=ids)
         return len(rows)
+
+    async def _publish_all(self, rows: list[Row[Any]]) -> None:
+        # Where others subscribe to events too, a stream that was wiped shows as a timeout, not as no stream at all.
+        # So it is looked up at the start and after each trouble.
+        if not self._stream_known:
+            await self._make_stream()
+            self._stream_known = True
+        try:
+            await asyncio.gather(*(self._publish(row) for row in rows))
+        except nats.js.errors.NoStreamResponseError:
+            # The store of NATS was wiped. What was published twice carries its id.
+            await self._make_stream()
+            await asyncio.gather(*(self._publish(row) for row in rows))
 
     async def _publish(self, row: Row[Any]) -> None:
         event = events_pb2.Event.FromString(row.payload)
