@@ -15,7 +15,6 @@ from trainnet.coordinator.housekeeping import Housekeeping
 from trainnet.coordinator.sessions import Sessions
 from trainnet.coordinator.settings import CoordinatorSettings
 from trainnet.coordinator.storage.database import Effects, open_database
-from trainnet.coordinator.storage.migrate import migrate
 from trainnet.coordinator.usecases.context import Context
 from trainnet.coordinator.usecases.datasets import Datasets
 from trainnet.coordinator.usecases.jobs import Jobs
@@ -30,6 +29,7 @@ from trainnet.runtime.store import ObjectStore
 from trainnet.v1 import artifact_pb2, job_pb2, merge_pb2, task_pb2, worker_pb2
 
 TTL = 20.0
+DATABASE = "scene.db"
 
 
 class Scene:
@@ -53,9 +53,6 @@ class Scene:
 
     def replica(self, name: str) -> Leases:
         return Leases(self.context, self.datasets, self.jobs, name)
-
-    async def open(self) -> None:
-        await migrate(self.database)
 
     async def close(self) -> None:
         await self.database.close()
@@ -182,7 +179,7 @@ def keys(store: ObjectStore, prefixes: Iterable[str]) -> list[str]:
 def settings_for(folder: Path, environment: dict[str, str], **values: Any) -> CoordinatorSettings:
     """The settings of a coordinator on this environment, with a database of its own."""
     given = {name.removeprefix("TRAINNET_").lower(): value for name, value in environment.items()}
-    url = f"sqlite+aiosqlite:///{folder / 'scene.db'}"
+    url = f"sqlite+aiosqlite:///{folder / DATABASE}"
     return CoordinatorSettings.load(
         **{**given, "database_url": url, "lease_ttl": TTL, "claim_ttl": TTL, "accept_ttl": 10.0, **values}
     )
