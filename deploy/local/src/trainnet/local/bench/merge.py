@@ -1,0 +1,176 @@
+"""`trainnet bench merge`: a round of large updates, beside what the object store alone would take for its bytes."""
+
+import json
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from trainnet.local.bench import noop, store_rates
+from trainnet.local.bench.running import running
+from trainnet.local.errors import LocalError
+from trainnet.local.stack import LocalStack
+from trainnet.local.terminal import fail
+from trainnet.v1 import job_pb2
+
+# The first round warms processes and caches, the second is the result.
+ROUNDS = 2
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Bytes that a round moves through the store, by what they are."""
+
+    updates: int  # put by workers; read once to be checked and once to be folded
+    base: int  # read by every worker that trains, and by the aggregator
+    merged: int  # put by the aggregator
+    partials: int  # sums of groups: put and read by the aggregator; 0 where all shards are one group
+    readers: int  # workers that read the base
+
+    @property
+    def put(self) -> int:
+        return self.updates + self.merged + self.partials
+
+    @property
+    def got(self) -> int:
+        return self.readers * self.base + 2 * self.updates + self.base + self.partials
+
+
+def traffic(found: job_pb2.Round, params: int) -> Traffic:
+    """What a round of noop updates has to move."""
+    groups = len({entry.shard // found.group_size for entry in found.manifest}) if found.group_size > 0 else 1
+    return Traffic(
+        updates=sum(entry.update.size_bytes for entry in found.manifest),
+        base=found.base.size_bytes,
+        merged=found.merged.size_bytes,
+        partials=groups * 8 * params if groups > 1 else 0,
+        readers=len({entry.worker for entry in found.manifest}),
+    )
+
+
+def peak_rss_bytes(stack: LocalStack) -> int:
+    """The most memory that the aggregators ever held: VmHWM over their processes."""
+    total = 0
+    for name, pid in stack.pids.items():
+        if name.startswith("aggregator-"):
+            status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+            total += next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM:"))
+    return total
+
+
+def kernel_bytes_per_s(updates: int) -> float:
+    """The aggregator's arithmetic alone, without a store, in a process of its own."""
+    command = [
+        sys.executable,
+        "-m",
+        "trainnet.aggregator.bench",
+        "kernel",
+        "--json",
+        "--updates",
+        str(min(updates, 16)),
+    ]
+    answer = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
+    return float(json.loads(answer.stdout)["kernel_bytes_per_s"])
+
+
+def measure(console: Console, *, params: int, updates: int, workers: int, data: Path | None) -> dict[str, Any]:
+    """All numbers, by their JSON names. Raises LocalError, TrainNetError."""
+    size = 4 * params
+    stored = ROUNDS * (2 * updates + 2) + 1 + store_rates.STREAMS * store_rates.objects_per_stream(size)
+    with running(console, data=data, workers=workers, need_bytes=(stored + 5 * workers) * size) as stack:
+        with console.status("the object store alone: 4 streams up, 4 streams down"):
+            rates = store_rates.measure(stack, size)
+        job = noop.run_noop(stack, console, params=params, shards=updates, rounds=ROUNDS)
+        peak = peak_rss_bytes(stack)
+    with console.status("the kernel alone"):
+        kernel = kernel_bytes_per_s(updates)
+    found = job.rounds[-1]
+    moved = traffic(found, params)
+    steps = noop.critical_path(found)
+    round_s, making_s = noop.round_seconds(found), noop.making_seconds(found)
+    ideal_s = moved.put / rates.put + moved.got / rates.get
+    return {
+        "params": params,
+        "updates": updates,
+        "workers": workers,
+        "bytes_per_s": moved.updates / steps["merge"],
+        "kernel_bytes_per_s": kernel,
+        "peak_rss_bytes": peak,
+        "round_s": round_s,
+        "ideal_round_s": ideal_s,
+        "ratio": round_s / ideal_s,
+        "making_updates_s": making_s,
+        "ratio_without_making": (round_s - making_s) / ideal_s,
+        "store_put_bytes_per_s": rates.put,
+        "store_get_bytes_per_s": rates.get,
+        "bytes_put": moved.put,
+        "bytes_got": moved.got,
+        "traffic": asdict(moved),
+        "steps": steps,
+        "mean_steps": noop.mean_attempt(found),
+        "first_round_s": noop.round_seconds(job.rounds[0]),
+    }
+
+
+def merge(
+    params: Annotated[int, typer.Option(min=1000, max=20_000_000_000, help="fp32 numbers in the model.")] = 100_000_000,
+    updates: Annotated[int, typer.Option(min=1, max=10_000, help="Updates to merge, each another random one.")] = 4,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Workers that make and upload them.")] = 4,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            file_okay=False, help="Where to work; what is written there is removed.", show_default="temporary"
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")] = False,
+) -> None:
+    """Measure a round of large updates: the store's share, the merge, its memory."""
+    console = Console(stderr=True, highlight=False)
+    try:
+        result = measure(console, params=params, updates=updates, workers=workers, data=data)
+    except LocalError as error:
+        fail(error)
+    if as_json:
+        print(json.dumps(result))
+    else:
+        show(Console(highlight=False), result)
+
+
+def show(console: Console, result: dict[str, Any]) -> None:
+    """The numbers for people."""
+    table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2))
+    table.add_column(style="bold")
+    table.add_column(justify="right")
+    table.add_column(style="dim")
+    moved = f"{result['bytes_put'] / 1e9:.2f} GB up, {result['bytes_got'] / 1e9:.2f} GB down"
+    rows = [
+        ("round", f"{result['round_s']:.2f} s", f"{result['updates']} updates of {4 * result['params'] / 1e6:,.1f} MB"),
+        ("ideal", f"{result['ideal_round_s']:.2f} s", f"the store alone for the same bytes: {moved}"),
+        ("round / ideal", f"{result['ratio']:.2f}", f"{result['ratio_without_making']:.2f} without making the updates"),
+        (
+            "making updates",
+            f"{result['making_updates_s']:.2f} s",
+            "random numbers and their digests, in place of training",
+        ),
+        ("merge", _rate(result["bytes_per_s"]), "of updates, from claim to commit"),
+        ("kernel alone", _rate(result["kernel_bytes_per_s"]), "of updates, in memory"),
+        ("store PUT, GET", _rate(result["store_put_bytes_per_s"]), _rate(result["store_get_bytes_per_s"])),
+        ("aggregator peak", f"{result['peak_rss_bytes'] / 1e6:.0f} MB", "VmHWM"),
+    ]
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+    console.print("\nsteps of the update that was accepted last", style="bold")
+    steps = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2))
+    for name, seconds in result["steps"].items():
+        steps.add_row(f"  {name.replace('_', ' ')}", f"{seconds:.3f} s")
+    console.print(steps)
+
+
+def _rate(bytes_per_s: float) -> str:
+    return f"{bytes_per_s / 1e9:.2f} GB/s" if bytes_per_s >= 1e9 else f"{bytes_per_s / 1e6:.0f} MB/s"

@@ -1,0 +1,1 @@
+"""`trainnet demo`: real images, four workers, one model, beside the same model trained by one machine."""
