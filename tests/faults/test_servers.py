@@ -2,13 +2,12 @@
 
 import shutil
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
 from tests.support.data import breast_cancer_csv
 from tests.support.invariants import assert_invariants
-from tests.support.jobs import Recipe, finish, merged, noop, until_phase, until_training
+from tests.support.jobs import Recipe, finish, merged, noop, until_phase, until_training, uploading
 from tests.support.stacks import Stack, running
 from tests.support.strike import catch, freeze
 from trainnet.client import Dataset, Job
@@ -120,7 +119,7 @@ def test_the_object_store_is_killed_in_mid_round(
 
 def test_the_object_store_is_killed_in_mid_upload(stack: Stack) -> None:
     job = LARGE.start(stack.client)
-    upload = catch(stack, "store", lambda: _uploading(stack, job), "an update is being uploaded")
+    upload = catch(stack, "store", lambda: uploading(stack, job), "an update is being uploaded")
     held = stack.rows.attempt(upload["fence"])
     assert (held["kind"], held["state"], held["task_state"]) == ("TRAIN", "LEASED", "LEASED")
     assert not upload["completed"]
@@ -129,13 +128,3 @@ def test_the_object_store_is_killed_in_mid_upload(stack: Stack) -> None:
 
     finish(stack, job)
     assert_invariants(stack, job)
-
-
-def _uploading(stack: Stack, job: Job) -> dict[str, Any] | None:
-    """An upload that was granted, but not completed, while its lease is live."""
-    return stack.rows.one(
-        "SELECT uploads.fence, uploads.completed, uploads.upload_id FROM uploads"
-        " JOIN attempts ON attempts.fence = uploads.fence JOIN tasks ON tasks.id = attempts.task"
-        " WHERE tasks.job = ? AND tasks.kind = 'TRAIN' AND NOT uploads.completed AND attempts.state = 'LEASED'",
-        job.id,
-    )

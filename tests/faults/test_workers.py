@@ -1,12 +1,13 @@
 """Workers are strangers: they die, they freeze, they come back too late."""
 
+import time
 from collections.abc import Iterator
 
 import pytest
 
 from tests.support.data import breast_cancer_csv
 from tests.support.invariants import assert_invariants
-from tests.support.jobs import Recipe, finish, merged, until_training
+from tests.support.jobs import Recipe, finish, merged, noop, until_training, uploading
 from tests.support.late import answers_to
 from tests.support.stacks import Stack, running
 from tests.support.strike import freeze, thaw
@@ -116,6 +117,42 @@ def test_whatever_is_said_about_a_stale_fence_is_refused(stack: Stack, dataset: 
         stack.local.bring_up(child)
     finish(stack, job)
     assert_invariants(stack, job)
+
+
+def test_a_worker_is_killed_while_it_uploads(stack: Stack) -> None:
+    # An update of 80 MB goes up in two parts, so what is there of it is no object yet.
+    job = noop(20_000_000, rounds=1, shards=1).start(stack.client)
+    upload = until(lambda: uploading(stack, job), "an update is being uploaded", every=0.001)
+    fence = upload["fence"]
+    child = stack.worker_of(stack.rows.attempt(fence)["holder"])
+    freeze(stack, child)
+    held = stack.rows.attempt(fence)
+    assert (held["state"], held["task_state"]) == ("LEASED", "LEASED")
+    assert uploading(stack, job) == upload
+    stack.local.kill(child)
+
+    finish(stack, job)
+    assert stack.rows.attempt(fence)["state"] == "EXPIRED"
+    assert_invariants(stack, job)
+
+
+def test_a_frozen_coordinator_does_not_blame_its_workers(
+    stack: Stack, dataset: Dataset, undisturbed: list[str]
+) -> None:
+    """Nobody could renew a lease while the coordinator stood still; it hears its workers before it judges them."""
+    job = TRAINING.start(stack.client, dataset)
+    hit = until_training(job)
+    freeze(stack, "coordinator")
+    held = stack.rows.attempts(job.id, "TRAIN", "LEASED")
+    assert hit.fence in [item["fence"] for item in held]
+    last = max(item["expires"] for item in held)
+    until(lambda: time.time() > last + 1, "every lease is over by the clock")
+    thaw(stack, "coordinator")
+
+    finish(stack, job)
+    assert {stack.rows.attempt(item["fence"])["state"] for item in held} == {"DONE"}
+    assert_invariants(stack, job)
+    assert merged(job) == undisturbed
 
 
 def test_a_cancelled_job_frees_its_workers_at_once(stack: Stack, dataset: Dataset) -> None:

@@ -3,7 +3,10 @@
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tests.support.command import Command
@@ -112,6 +115,28 @@ def test_a_file_that_only_a_reader_finds_bad(
     assert failed["message"] in line
     assert stack.rows.all("SELECT id FROM jobs") == jobs
     trainnet("datasets", "delete", failed["dataset"], "--yes")
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        ({"a": [], "label": []}, ["rows"]),
+        ({"image": [b"no picture", b"none either"], "label": ["x", "y"]}, ["image"]),
+        ({"label": ["x", "y"]}, ["column"]),
+    ],
+    ids=["no-rows", "no-images", "label-only"],
+)
+def test_a_table_that_nothing_can_be_learned_from(
+    stack: Stack, trainnet: Command, tmp_path: Path, columns: dict[str, list[Any]], words: list[str]
+) -> None:
+    jobs = stack.rows.all("SELECT id FROM jobs")
+    file = tmp_path / "data.parquet"
+    pq.write_table(pa.table(columns), file)
+    line = trainnet("train", file, "-a", "mlp", "--wait", "--json").complaint(FAILED, "datasets/", *words)
+    name = line.removeprefix("error: ").partition(":")[0]
+    assert trainnet("datasets", "show", name, "--json").json["state"] == "FAILED"
+    assert stack.rows.all("SELECT id FROM jobs") == jobs
+    trainnet("datasets", "delete", name, "--yes")
 
 
 @pytest.mark.usefixtures("nothing_is_made")

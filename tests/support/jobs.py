@@ -80,3 +80,13 @@ def finish(stack: Stack, job: Job, within: float = 2 * PATIENCE) -> Job:
 def merged(job: Job) -> list[str]:
     """SHA-256 of the merged weights of every round, in order."""
     return [item.merged_sha256 for item in job.refresh().rounds]
+
+
+def uploading(stack: Stack, job: Job) -> dict[str, Any] | None:
+    """An upload that was granted, but not completed, while its lease is live."""
+    return stack.rows.one(
+        "SELECT uploads.fence, uploads.completed, uploads.upload_id FROM uploads"
+        " JOIN attempts ON attempts.fence = uploads.fence JOIN tasks ON tasks.id = attempts.task"
+        " WHERE tasks.job = ? AND tasks.kind = 'TRAIN' AND NOT uploads.completed AND attempts.state = 'LEASED'",
+        job.id,
+    )
