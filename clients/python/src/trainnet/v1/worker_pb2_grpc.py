@@ -63,7 +63,8 @@ class WorkerServiceServicer:
 
     def Connect(self, request_iterator, context):
         """The session of a worker. The first message must be hello, within 10 s. The newest hello of a worker wins and
-        ends its older sessions. Unknown variants are ignored on both sides. Messages are at most 256 KiB.
+        ends its older sessions. Unknown variants are ignored on both sides. Messages are at most 256 KiB, those of trusted
+        workers 16 MiB: a data set cut into many shards is handed in with one.
         Codes: UNAUTHENTICATED, PERMISSION_DENIED (banned), INVALID_ARGUMENT (no hello), ABORTED (SUPERSEDED by a
         newer session), UNAVAILABLE (draining: connect again).
         """

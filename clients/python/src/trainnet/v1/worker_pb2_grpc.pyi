@@ -41,7 +41,8 @@ class WorkerServiceStub:
     """
     Connect: _grpc.StreamStreamMultiCallable[_worker_pb2.ConnectRequest, _worker_pb2.ConnectResponse]
     """The session of a worker. The first message must be hello, within 10 s. The newest hello of a worker wins and
-    ends its older sessions. Unknown variants are ignored on both sides. Messages are at most 256 KiB.
+    ends its older sessions. Unknown variants are ignored on both sides. Messages are at most 256 KiB, those of trusted
+    workers 16 MiB: a data set cut into many shards is handed in with one.
     Codes: UNAUTHENTICATED, PERMISSION_DENIED (banned), INVALID_ARGUMENT (no hello), ABORTED (SUPERSEDED by a
     newer session), UNAVAILABLE (draining: connect again).
     """
@@ -59,7 +60,8 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     """
     Connect: _aio.StreamStreamMultiCallable[_worker_pb2.ConnectRequest, _worker_pb2.ConnectResponse]  # type: ignore[assignment]
     """The session of a worker. The first message must be hello, within 10 s. The newest hello of a worker wins and
-    ends its older sessions. Unknown variants are ignored on both sides. Messages are at most 256 KiB.
+    ends its older sessions. Unknown variants are ignored on both sides. Messages are at most 256 KiB, those of trusted
+    workers 16 MiB: a data set cut into many shards is handed in with one.
     Codes: UNAUTHENTICATED, PERMISSION_DENIED (banned), INVALID_ARGUMENT (no hello), ABORTED (SUPERSEDED by a
     newer session), UNAVAILABLE (draining: connect again).
     """
@@ -86,7 +88,8 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_worker_pb2.ConnectResponse], _abc.AsyncIterator[_worker_pb2.ConnectResponse]]:
         """The session of a worker. The first message must be hello, within 10 s. The newest hello of a worker wins and
-        ends its older sessions. Unknown variants are ignored on both sides. Messages are at most 256 KiB.
+        ends its older sessions. Unknown variants are ignored on both sides. Messages are at most 256 KiB, those of trusted
+        workers 16 MiB: a data set cut into many shards is handed in with one.
         Codes: UNAUTHENTICATED, PERMISSION_DENIED (banned), INVALID_ARGUMENT (no hello), ABORTED (SUPERSEDED by a
         newer session), UNAVAILABLE (draining: connect again).
         """

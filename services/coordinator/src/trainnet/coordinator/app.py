@@ -71,7 +71,7 @@ async def main(stop: asyncio.Event) -> None:
     leases = Leases(context, datasets, jobs, replica)
     results, merging = Results(context, datasets, jobs), Merging(context, leases)
     sessions = Sessions()
-    watching = Watching(context, jobs, sessions)
+    watching = Watching(jobs, leases, sessions)
 
     async def nats_closed() -> None:
         """A connection that NATS closed for good never comes back by itself: a fresh start of this replica does."""

@@ -5,10 +5,10 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 
 from trainnet.coordinator.domain import names
-from trainnet.coordinator.domain.states import ENDED_JOBS
+from trainnet.coordinator.domain.states import ENDED_JOBS, TaskState
 from trainnet.coordinator.sessions import LiveAttempt, Sessions
-from trainnet.coordinator.usecases.context import Context
 from trainnet.coordinator.usecases.jobs import Jobs
+from trainnet.coordinator.usecases.leases import Leases
 from trainnet.v1 import job_pb2, task_pb2
 
 QUIET_SECONDS = 2.0
@@ -20,9 +20,9 @@ _ENDED = {job_pb2.JobState.Value(f"JOB_STATE_{state}") for state in ENDED_JOBS}
 
 
 class Watching:
-    def __init__(self, context: Context, jobs: Jobs, sessions: Sessions) -> None:
-        self._context = context
+    def __init__(self, jobs: Jobs, leases: Leases, sessions: Sessions) -> None:
         self._jobs = jobs
+        self._leases = leases
         self._sessions = sessions
         self._watchers: dict[str, set[asyncio.Event]] = defaultdict(set)
         self.workers_changed: Callable[[], None] = lambda: None
@@ -55,6 +55,7 @@ class Watching:
                 now = job.SerializeToString(deterministic=True)
                 progress = {item.fence: item for item in self._progress(job)}
                 fresh = [item for fence, item in progress.items() if seen.get(fence) != item]
+                fresh += await self._left(seen, progress)
                 if now != before or fresh:
                     yield job_pb2.WatchJobResponse(job=job if now != before else None, progress=fresh)
                 before, seen = now, progress
@@ -70,6 +71,16 @@ class Watching:
             self._watchers[name].discard(news)
             if not self._watchers[name]:
                 del self._watchers[name]
+
+    async def _left(
+        self, seen: dict[int, job_pb2.TaskProgress], progress: dict[int, job_pb2.TaskProgress]
+    ) -> list[job_pb2.TaskProgress]:
+        """Attempts that no worker is at any more, once each, with the state that they left their task in."""
+        gone = [item for fence, item in seen.items() if fence not in progress]
+        states = await self._leases.task_states([item.fence for item in gone]) if gone else {}
+        for item in gone:
+            item.MergeFrom(job_pb2.TaskProgress(state=f"TASK_STATE_{states.get(item.fence, TaskState.CANCELLED)}"))
+        return gone
 
     def _progress(self, job: job_pb2.Job) -> list[job_pb2.TaskProgress]:
         job_id = names.id_of(job.name)

@@ -128,6 +128,18 @@ class Leases:
             return None
         return row
 
+    async def task_states(self, fences: Iterable[int]) -> dict[int, str]:
+        """State of the task behind each fence; READY where the attempt ended without a result."""
+        query = (
+            select(attempts.c.fence, attempts.c.state.label("attempt"), tasks.c.state)
+            .join_from(attempts, tasks, attempts.c.task == tasks.c.id)
+            .where(attempts.c.fence.in_(list(fences)))
+        )
+        async with self._context.database.read() as tx:
+            rows = await tx.all(query)
+        handed_in = (AttemptState.CHECKING, AttemptState.DONE)
+        return {row.fence: row.state if row.attempt in handed_in else TaskState.READY for row in rows}
+
     async def fail(self, worker: str, fence: int, reason: worker_pb2.FailReason, message: str) -> bool:
         """Takes a task back; False when the fence is stale."""
         now = self._context.clock()

@@ -1,7 +1,7 @@
 """Jobs and rounds as their owners see them."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import MutableSequence, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, func, select
@@ -22,6 +22,9 @@ from trainnet.coordinator.storage.schema import attempts, jobs, rounds, sessions
 from trainnet.coordinator.usecases.model_specs import job_spec
 from trainnet.coordinator.usecases.uploads import Uploads
 from trainnet.v1 import job_pb2
+
+MANIFEST_ENTRIES = 10_000
+"""Entries of manifests that a job carries at most, some 4 MB: those of its newest rounds. GetRound has any round's."""
 
 WAITS_AFTER = 1.0
 """Seconds that a task is ready before its job says that it waits: shorter waits are the normal beat of a round."""
@@ -61,6 +64,7 @@ async def job_view(
         unsettled = (rounds.c.job == row.id, rounds.c.number > known)
         for round_row in await tx.all(select(rounds).where(*unsettled).order_by(rounds.c.number)):
             view.rounds.append(round_view(uploads, round_row, accepted.get(round_row.number, [])))
+        trim_manifests(view.rounds)
         evaluated = [item for item in view.rounds if item.metrics]
         if evaluated:
             view.metrics.update(evaluated[-1].metrics)
@@ -74,6 +78,15 @@ async def job_view(
         if newest is not None:
             view.metrics.update(json.loads(newest.metrics))
     return view
+
+
+def trim_manifests(rounds_: MutableSequence[job_pb2.Round]) -> None:
+    """Leaves the manifests of the newest rounds, whole ones, up to MANIFEST_ENTRIES."""
+    left = MANIFEST_ENTRIES
+    for item in reversed(rounds_):
+        left -= len(item.manifest)
+        if left < 0:
+            del item.manifest[:]
 
 
 def round_view(uploads: Uploads, row: Row[Any], manifest: list[job_pb2.ManifestEntry]) -> job_pb2.Round:
@@ -98,11 +111,15 @@ def round_view(uploads: Uploads, row: Row[Any], manifest: list[job_pb2.ManifestE
 
 
 async def manifest_of(tx: Transaction, uploads: Uploads, job_id: str, number: int) -> list[job_pb2.ManifestEntry]:
-    return (await _manifests(tx, uploads, job_id, updates.c.round == number)).get(number, [])
+    return (await _manifests(tx, uploads, job_id, updates.c.round == number, limit=None)).get(number, [])
 
 
 async def _manifests(
-    tx: Transaction, uploads: Uploads, job_id: str, of_rounds: ColumnElement[bool]
+    tx: Transaction,
+    uploads: Uploads,
+    job_id: str,
+    of_rounds: ColumnElement[bool],
+    limit: int | None = MANIFEST_ENTRIES,
 ) -> dict[int, list[job_pb2.ManifestEntry]]:
     """Accepted updates by round, each round's by shard."""
     times = ("assigned", "leased", "declared", "received", "claimed")
@@ -111,7 +128,8 @@ async def _manifests(
         .join_from(updates, attempts, attempts.c.fence == updates.c.fence)
         .join(tasks, tasks.c.id == attempts.c.task)
         .where(updates.c.job == job_id, updates.c.state == UpdateState.ACCEPTED, of_rounds)
-        .order_by(updates.c.round, updates.c.shard)
+        .order_by(updates.c.round.desc(), updates.c.shard)
+        .limit(None if limit is None else limit + 1)
     )
     manifests: dict[int, list[job_pb2.ManifestEntry]] = {}
     for row in await tx.all(query):
@@ -129,6 +147,8 @@ async def _manifests(
                 getattr(entry.times, name).CopyFrom(timestamp(seconds))
         entry.times.accepted.CopyFrom(timestamp(row.decided))
         manifests.setdefault(row.round, []).append(entry)
+    if limit is not None and sum(map(len, manifests.values())) > limit:
+        del manifests[min(manifests)]  # the limit cut through it
     return manifests
 
 
