@@ -14,6 +14,8 @@ from trainnet.runtime.log import get_logger
 from trainnet.runtime.store_errors import StoreError
 
 COLLECT_SECONDS = 2.0
+STALL_SECONDS = 0.5
+"""Later than this by its own timer, a process was stopped or starved."""
 
 
 class Housekeeping:
@@ -30,8 +32,10 @@ class Housekeeping:
         other incarnations by the database's, the latter after one lease of grace from our own start."""
         settings = self._context.settings
         period = min(1.0, settings.lease_ttl / 8)
+        asleep = self._context.monotonic()
         while not await wait_or_stop(stop, period):
             now = self._context.monotonic()
+            self._forgive(now - asleep - period, now)
             for session in self._sessions:
                 for attempt in list(session.attempts.values()):
                     if attempt.deadline < now:
@@ -53,6 +57,18 @@ class Housekeeping:
                 for fence in await self._leases.orphans(mine, settings.lease_ttl):
                     if await self._leases.expire_overdue(fence, settings.lease_ttl):
                         self._log.warning("orphaned lease expired", fence=fence)
+            asleep = self._context.monotonic()
+
+    def _forgive(self, stalled: float, now: float) -> None:
+        """This process stood still: nobody could renew anything, and what was said meanwhile is not read yet. Leases
+        get the time back, all else one TTL of grace as after a start."""
+        if stalled < STALL_SECONDS:
+            return
+        self._log.warning("this process stood still", seconds=round(stalled, 1))
+        self._started = now
+        for session in self._sessions:
+            for attempt in session.attempts.values():
+                attempt.deadline += stalled
 
     async def flush(self, stop: asyncio.Event) -> None:
         """Sessions and leases live in memory between flushes; SQL hears of them in one batch."""
