@@ -10,6 +10,7 @@ from sqlalchemy import Row, Table, select
 
 from services.coordinator.tests.support import declaration, noop_spec, safetensors, store_part
 from trainnet.coordinator.domain import names
+from trainnet.coordinator.domain.catalog import ARCHITECTURES
 from trainnet.coordinator.domain.scheduling import Match
 from trainnet.coordinator.housekeeping import Housekeeping
 from trainnet.coordinator.sessions import Sessions
@@ -93,7 +94,7 @@ class Scene:
 
     async def offer(self, worker: str) -> int:
         """Assigns the ready task that should go out first; answers the fence."""
-        rows = {row.id: row for row in await self.leases.ready(trusted=True, limit=10)}
+        rows = {row.id: row for row in await self.leases.ready(trusted=True, architectures=ARCHITECTURES, limit=10)}
         (offer,) = await self.leases.offer([Match(next(iter(rows)), worker)], rows)
         return offer.fence
 

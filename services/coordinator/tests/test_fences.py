@@ -6,6 +6,7 @@ import pytest
 
 from services.coordinator.tests.scene import TTL, Scene
 from services.coordinator.tests.support import assert_invariants, safetensors
+from trainnet.coordinator.domain.catalog import ARCHITECTURES
 from trainnet.coordinator.domain.states import AttemptState, JobState, Pool, TaskKind, TaskState
 from trainnet.coordinator.domain.tasks import MAX_LOST_LEASES
 from trainnet.coordinator.sessions import LiveAttempt, Sessions, WorkerSession
@@ -38,7 +39,7 @@ async def test_an_assignment_is_only_its_workers_to_accept(scene: Scene) -> None
 async def test_a_task_is_offered_once(scene: Scene) -> None:
     ada, bob = await scene.worker("ada"), await scene.worker("bob")
     await scene.job()
-    rows = {row.id: row for row in await scene.leases.ready(trusted=True, limit=10)}
+    rows = {row.id: row for row in await scene.leases.ready(trusted=True, architectures=ARCHITECTURES, limit=10)}
     from trainnet.coordinator.domain.scheduling import Match
 
     (won,) = await scene.leases.offer([Match(min(rows), ada)], rows)

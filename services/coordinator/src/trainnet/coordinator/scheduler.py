@@ -50,7 +50,9 @@ class Scheduler:
             return 0
         free = sum(candidate.free_slots for candidate in candidates)
         trusted = any(candidate.pool is Pool.TRUSTED for candidate in candidates)
-        rows = {row.id: row for row in await self._leases.ready(trusted=trusted, limit=max(LOOK_AHEAD, 2 * free))}
+        able = {name for candidate in candidates for name in candidate.architectures}
+        looked_at = await self._leases.ready(trusted=trusted, architectures=able, limit=max(LOOK_AHEAD, 2 * free))
+        rows = {row.id: row for row in looked_at}
         if not rows:
             return 0
         everyone = [session.candidate() for session in present]

@@ -1,6 +1,6 @@
 """Workers' tasks: offered, leased, given back, lost."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +45,7 @@ _READY = (
         tasks.c.state == TaskState.READY,
         tasks.c.ready <= bindparam("now"),
         tasks.c.kind.not_in(tuple(AGGREGATOR_KINDS)),
+        tasks.c.architecture.in_(bindparam("architectures", expanding=True)),
     )
     .order_by(tasks.c.priority, tasks.c.id)
     .limit(bindparam("limit"))
@@ -67,11 +68,13 @@ class Leases:
 
     # --- scheduling ---
 
-    async def ready(self, *, trusted: bool, limit: int) -> list[Row[Any]]:
-        """READY tasks for workers in the order they should go out; without `trusted`, those that anybody may do."""
+    async def ready(self, *, trusted: bool, architectures: Collection[str], limit: int) -> list[Row[Any]]:
+        """READY tasks for workers in the order they should go out, of these architectures or of none; without
+        `trusted`, those that anybody may do."""
         query = _READY if trusted else _READY_PUBLIC
+        known = ["", *sorted(architectures)]
         async with self._context.database.read() as tx:
-            return await tx.all(query, {"now": self._context.clock(), "limit": limit})
+            return await tx.all(query, {"now": self._context.clock(), "architectures": known, "limit": limit})
 
     async def offer(self, matches: list[Match], rows: dict[int, Row[Any]]) -> list[Offer]:
         """Assigns by compare-and-set; those that another replica took first are left out."""

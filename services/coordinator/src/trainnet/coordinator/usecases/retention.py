@@ -14,7 +14,7 @@ from sqlalchemy import Row, and_, bindparam, or_, select
 from trainnet.coordinator.domain import names
 from trainnet.coordinator.domain.states import ENDED_TASKS, RoundState, TaskKind
 from trainnet.coordinator.storage.schema import attempts, jobs, rounds, tasks, uploads
-from trainnet.coordinator.storage.statements import change
+from trainnet.coordinator.storage.statements import change, fetch_all
 from trainnet.coordinator.usecases.context import Context
 from trainnet.runtime.store import ObjectStore
 from trainnet.runtime.store_errors import UploadNotFound
@@ -69,6 +69,7 @@ class Retention:
         async with self._context.database.write() as tx:
             await change(tx, rounds, {"job": job, "number": numbers}, collected=True)
             stored = await tx.all(_UPLOADS, {"by_job": job, "trained": numbers, "initialized": before})
+            summed = {item.round for item in await fetch_all(tx, tasks, job=job, round=before, kind=TaskKind.SUM)}
             merges = await tx.all(_MERGES, {"by_job": job, "merged": before})
         keys = [item.object_key for item in stored]
         keys += [names.merged_key(job, item.round, item.fence) for item in merges]
@@ -77,8 +78,8 @@ class Retention:
                 await asyncio.to_thread(_abort, store, item.object_key, item.upload_id)
         await asyncio.to_thread(store.delete, keys)
         for row in rows:
-            # Only large rounds have partial sums, and merges in parts that a killed aggregator may have left behind.
-            if row.merged_part_size:
+            # Only grouped rounds have partial sums, only large ones merges that a killed aggregator left in parts.
+            if row.merged_part_size or row.number - 1 in summed:
                 await asyncio.to_thread(store.delete_prefix, names.round_prefix(job, row.number - 1))
         async with self._context.database.write() as tx:
             await change(tx, rounds, {"job": job, "number": numbers}, freed=True)

@@ -159,6 +159,9 @@ async def _why_waiting(tx: Transaction, row: Row[Any], now: float) -> str:
     concerns = tasks.c.job == row.id
     if row.plan is not None:
         concerns |= tasks.c.plan == row.plan
+    under_way = (TaskState.ASSIGNED, TaskState.LEASED, TaskState.CHECKING)
+    if await tx.one(select(tasks.c.id).where(concerns, tasks.c.state.in_(under_way)).limit(1)) is not None:
+        return ""
     ready = await tx.one(
         select(tasks.c.kind, tasks.c.pool, tasks.c.ready)
         .where(concerns, tasks.c.state == TaskState.READY)
