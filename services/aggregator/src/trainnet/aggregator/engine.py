@@ -20,7 +20,7 @@ from trainnet.aggregator.kernels import Bytes
 from trainnet.aggregator.objects import SMALL, Header, Objects
 from trainnet.aggregator.output import Output
 from trainnet.aggregator.pipeline import Timings
-from trainnet.runtime.store import ObjectStore
+from trainnet.runtime.store import PART_SIZE, ObjectStore
 from trainnet.v1.artifact_pb2 import Artifact
 from trainnet.v1.merge_pb2 import Group, MergeWork, SumWork, Term
 
@@ -92,7 +92,9 @@ class Engine:
             fold.total_weight([terms])
             _check_sizes(terms, _data_size(header))
             steps = fold.sum_steps(terms, _data_size(header))
-            self._stream(work.key, partials.header(elements), steps, self._slices(header), cancel or threading.Event())
+            slices = self._slices(header)
+            start, stop = partials.header(elements), cancel or threading.Event()
+            self._stream(work.key, start, steps, slices, stop, part_size=partials.PART_SIZE)
         return SumOutcome(work.key, partials.size(elements))
 
     def _header(self, base: Artifact) -> Header:
@@ -121,9 +123,16 @@ class Engine:
         return outcome
 
     def _stream(
-        self, key: str, start: bytes, steps: list[fold.Step], slices: list[layout.Slice], cancel: threading.Event
+        self,
+        key: str,
+        start: bytes,
+        steps: list[fold.Step],
+        slices: list[layout.Slice],
+        cancel: threading.Event,
+        *,
+        part_size: int = PART_SIZE,
     ) -> MergeOutcome:
-        output = Output(self._store, key)
+        output = Output(self._store, key, part_size)
         try:
             output.write(start)
             timings = pipeline.run(self._store, steps, slices, output.write, threads=self._threads, cancel=cancel)

@@ -6,7 +6,7 @@ import hashlib
 
 from trainnet.aggregator.errors import AggregatorError
 from trainnet.runtime import digest
-from trainnet.runtime.store import MULTIPART_THRESHOLD, PART_SIZE, ObjectExists, ObjectStore
+from trainnet.runtime.store import PART_SIZE, ObjectExists, ObjectStore
 from trainnet.v1.artifact_pb2 import Artifact
 
 _COMPARE_BYTES = 4 * 1024 * 1024
@@ -19,12 +19,13 @@ class KeyTakenError(AggregatorError):
 class Output:
     """Streams into a new object. `finish` makes it, `abort` leaves nothing; one of them must be called.
 
-    A key that exists already with exactly these bytes is success: an earlier attempt got that far.
+    A key that exists already with exactly these bytes is success: an earlier attempt got that far. Memory is two parts;
+    where others compare the digest they must have the default size.
     """
 
-    def __init__(self, store: ObjectStore, key: str) -> None:
-        self._store, self._key = store, key
-        self._writer = store.open_writer(key)
+    def __init__(self, store: ObjectStore, key: str, part_size: int = PART_SIZE) -> None:
+        self._store, self._key, self._part_size = store, key, part_size
+        self._writer = store.open_writer(key, part_size)
         self._sha256 = hashlib.sha256()
         self._size = 0
 
@@ -41,7 +42,7 @@ class Output:
             found = info.sha256 or ""
         except ObjectExists:
             found = self._existing(sha256)
-        return artifact(self._key, found, self._size), sha256
+        return artifact(self._key, found, self._size, self._part_size), sha256
 
     def _existing(self, sha256: str) -> str:
         """The digest of the object that is there, after reading it: it must be what we were going to write."""
@@ -55,18 +56,18 @@ class Output:
             self._store.read_into(self._key, offset, view)
             whole.update(view)
             part.update(view)
-            if (offset + len(view)) % PART_SIZE == 0 or offset + len(view) == self._size:
+            if (offset + len(view)) % self._part_size == 0 or offset + len(view) == self._size:
                 parts.append(part.digest())
                 part = hashlib.sha256()
         if whole.hexdigest() != sha256:
             raise KeyTakenError(f"{self._key} exists with other bytes")
-        return f"sha256:{sha256}" if self._size <= MULTIPART_THRESHOLD else digest.composite(parts)
+        return f"sha256:{sha256}" if self._size <= self._part_size else digest.composite(parts)
 
     def abort(self) -> None:
         self._writer.abort()
 
 
-def artifact(key: str, found: str, size: int) -> Artifact:
+def artifact(key: str, found: str, size: int, part_size: int = PART_SIZE) -> Artifact:
     """A reference to an object that was written here, as others verify it."""
-    part_size = PART_SIZE if found.startswith("sha256-parts:") else 0
-    return Artifact(key=key, digest=found, size_bytes=size, part_size_bytes=part_size)
+    parts = part_size if found.startswith("sha256-parts:") else 0
+    return Artifact(key=key, digest=found, size_bytes=size, part_size_bytes=parts)

@@ -15,8 +15,9 @@ from trainnet.local.stack import LocalStack
 
 @contextmanager
 def running(console: Console, *, data: Path | None, workers: int, need_bytes: int = 0) -> Iterator[LocalStack]:
-    """A running stack in a new folder below `data`, or below the temporary files. Stopped and removed at the end; when a
-    part of it did not start, its logs stay.
+    """A running stack in a new folder below `data`, or below the temporary files.
+
+    Stopped and removed at the end; when a part of it did not start, its logs stay.
 
     Raises LocalError, before anything starts, when `need_bytes` are not free there; KeyboardInterrupt on a signal.
     """
