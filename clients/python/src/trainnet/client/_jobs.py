@@ -161,7 +161,7 @@ class Job:
             if first:
                 newest.clear()
             if message.HasField("job"):
-                self._message = message.job
+                self._message = message.job if first else _with_rounds(self._message, message.job)
             for task in message.progress:
                 newest[task.kind, task.round, task.shard] = task
             newest = {key: task for key, task in newest.items() if _report.under_way(task, self._message)}
@@ -271,3 +271,14 @@ class Jobs:
         """
         request = job_pb2.CreateJobRequest(request_id=request_id, spec=spec)
         return Job(self._connection, self._connection.call(self._connection.jobs.CreateJob, request).job)
+
+
+def _with_rounds(known: job_pb2.Job, news: job_pb2.Job) -> job_pb2.Job:
+    """A watched job whole again: later messages leave out the rounds that are settled."""
+    told = {item.number for item in news.rounds}
+    merged = job_pb2.Job()
+    merged.CopyFrom(news)
+    del merged.rounds[:]
+    rounds = [item for item in known.rounds if item.number not in told]
+    merged.rounds.extend(sorted([*rounds, *news.rounds], key=lambda item: item.number))
+    return merged

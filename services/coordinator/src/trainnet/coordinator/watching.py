@@ -44,14 +44,13 @@ class Watching:
         self._watchers[name].add(news)
         try:
             before = b""
-            settled: list[job_pb2.Round] = []
+            settled = 0
             seen: dict[int, job_pb2.TaskProgress] = {}
             while True:
                 news.clear()
                 job = await self._jobs.get(name, settled)
                 if job.state in _ENDED and settled:
-                    job = await self._jobs.get(name)  # what is kept of old rounds may have changed since
-                settled = settled_rounds(job)
+                    job = await self._jobs.get(name)
                 now = job.SerializeToString(deterministic=True)
                 progress = {item.fence: item for item in self._progress(job)}
                 fresh = [item for fence, item in progress.items() if seen.get(fence) != item]
@@ -59,6 +58,7 @@ class Watching:
                 if now != before or fresh:
                     yield job_pb2.WatchJobResponse(job=job if now != before else None, progress=fresh)
                 before, seen = now, progress
+                settled += settled_rounds(job)
                 if job.state in _ENDED or self.stopping.is_set():
                     return
                 try:
@@ -87,16 +87,16 @@ class Watching:
         return [_view(worker, attempt) for worker, attempt in self._sessions.of_job(job_id)]
 
 
-def settled_rounds(job: job_pb2.Job) -> list[job_pb2.Round]:
-    """The first rounds of a job, as far as they change no more: merged, and evaluated where there is a holdout. They
-    are most of a long job, and a watcher looks often."""
+def settled_rounds(job: job_pb2.Job) -> int:
+    """How many of the answered rounds, from the first, change no more: merged, and evaluated where there is a holdout.
+    They are most of a long job, and a watcher looks often."""
     evaluated = bool(job.spec.dataset) and job.spec.plan.holdout_fraction > 0
     count = 0
     for item in job.rounds:
         if item.state != job_pb2.ROUND_STATE_MERGED or (evaluated and not item.metrics):
             break
         count += 1
-    return list(job.rounds[:count])
+    return count
 
 
 def _view(worker: str, attempt: LiveAttempt) -> job_pb2.TaskProgress:

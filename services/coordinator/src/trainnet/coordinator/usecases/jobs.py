@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
 from typing import Any
 
 from google.protobuf import json_format, struct_pb2
@@ -77,11 +76,11 @@ class Jobs:
             row = await self._row(tx, names.job(job_id))
             return await views.job_view(tx, context.uploads, row, now)
 
-    async def get(self, name: str, settled: Sequence[job_pb2.Round] = ()) -> job_pb2.Job:
-        """A job with its rounds; the first ones may be given as an earlier answer had them."""
+    async def get(self, name: str, after: int = 0) -> job_pb2.Job:
+        """A job with its rounds numbered above `after`."""
         async with self._context.database.read() as tx:
             row = await self._row(tx, name)
-            return await views.job_view(tx, self._context.uploads, row, self._context.clock(), settled=settled)
+            return await views.job_view(tx, self._context.uploads, row, self._context.clock(), after=after)
 
     async def page(self, page_size: int, page_token: str) -> tuple[list[job_pb2.Job], str]:
         async with self._context.database.read() as tx:

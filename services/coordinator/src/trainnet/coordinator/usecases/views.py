@@ -1,7 +1,7 @@
 """Jobs and rounds as their owners see them."""
 
 import json
-from collections.abc import MutableSequence, Sequence
+from collections.abc import MutableSequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, func, select
@@ -37,10 +37,9 @@ async def job_view(
     now: float,
     *,
     whole: bool = True,
-    settled: Sequence[job_pb2.Round] = (),
+    after: int = 0,
 ) -> job_pb2.Job:
-    """`whole` adds the rounds with their manifests; lists go without. `settled` are the first rounds as an earlier
-    view had them: they change no more and are not read again."""
+    """`whole` adds the rounds numbered above `after` with their manifests; lists go without."""
     view = job_pb2.Job(
         name=names.job(row.id),
         spec=job_spec(row),
@@ -58,17 +57,15 @@ async def job_view(
     if row.schema is not None and whole:
         view.schema.ParseFromString(row.schema)
     if whole:
-        known = len(settled)
-        view.rounds.extend(settled)
-        accepted = await _manifests(tx, uploads, row.id, updates.c.round > known)
-        unsettled = (rounds.c.job == row.id, rounds.c.number > known)
-        for round_row in await tx.all(select(rounds).where(*unsettled).order_by(rounds.c.number)):
+        accepted = await _manifests(tx, uploads, row.id, updates.c.round > after)
+        wanted = (rounds.c.job == row.id, rounds.c.number > after)
+        for round_row in await tx.all(select(rounds).where(*wanted).order_by(rounds.c.number)):
             view.rounds.append(round_view(uploads, round_row, accepted.get(round_row.number, [])))
         trim_manifests(view.rounds)
-        evaluated = [item for item in view.rounds if item.metrics]
-        if evaluated:
-            view.metrics.update(evaluated[-1].metrics)
-    else:
+    evaluated = [item for item in view.rounds if item.metrics]
+    if evaluated:
+        view.metrics.update(evaluated[-1].metrics)
+    elif after or not whole:
         newest = await tx.one(
             select(rounds.c.metrics)
             .where(rounds.c.job == row.id, rounds.c.metrics != "{}")
