@@ -10,7 +10,7 @@ from tests.support.invariants import assert_invariants
 from tests.support.jobs import Recipe, finish, merged, noop, until_training, uploading
 from tests.support.late import answers_to
 from tests.support.stacks import Stack, running
-from tests.support.strike import freeze, thaw
+from tests.support.strike import catch_training, freeze, thaw
 from tests.support.until import until
 from trainnet.client import Dataset, JobState
 from trainnet.v1 import worker_pb2
@@ -18,7 +18,7 @@ from trainnet.v1 import worker_pb2
 pytestmark = pytest.mark.timeout(300)
 
 # A second or two of training for each shard: long enough to be hit in the middle.
-TRAINING = Recipe("mlp", rounds=2, shards=3, epochs=80, settings=(("batch_size", 8),))
+TRAINING = Recipe("mlp", rounds=2, shards=3, epochs=120, settings=(("batch_size", 8),))
 
 
 @pytest.fixture(scope="module")
@@ -49,13 +49,8 @@ def undisturbed(running_stack: Stack, dataset: Dataset) -> list[str]:
 
 def test_a_worker_is_killed_in_mid_shard(stack: Stack, dataset: Dataset, undisturbed: list[str]) -> None:
     job = TRAINING.start(stack.client, dataset)
-    hit = until_training(job)
-    child = stack.worker_of(hit.worker.removeprefix("workers/"))
-    freeze(stack, child)
-    before = stack.rows.attempt(hit.fence)
-    assert (before["state"], before["task_state"]) == ("LEASED", "LEASED")
-    assert hit.step >= 1
-    stack.local.kill(child)
+    hit = catch_training(stack, job)
+    stack.local.kill(stack.worker_of(hit.worker.removeprefix("workers/")))
 
     finish(stack, job)
     after = stack.rows.attempt(hit.fence)
@@ -66,12 +61,8 @@ def test_a_worker_is_killed_in_mid_shard(stack: Stack, dataset: Dataset, undistu
 
 def test_a_frozen_worker_comes_back_too_late(stack: Stack, dataset: Dataset, undisturbed: list[str]) -> None:
     job = TRAINING.start(stack.client, dataset)
-    hit = until_training(job)
-    holder = hit.worker.removeprefix("workers/")
-    child = stack.worker_of(holder)
-    freeze(stack, child)
-    before = stack.rows.attempt(hit.fence)
-    assert (before["state"], before["task_state"]) == ("LEASED", "LEASED")
+    hit = catch_training(stack, job)
+    child = stack.worker_of(hit.worker.removeprefix("workers/"))
 
     def done_by_another() -> bool:
         shard = stack.rows.one(
@@ -99,9 +90,8 @@ def test_a_frozen_worker_comes_back_too_late(stack: Stack, dataset: Dataset, und
 def test_whatever_is_said_about_a_stale_fence_is_refused(stack: Stack, dataset: Dataset) -> None:
     """The late worker's words one by one, from a session with its own token, against a job that is still running."""
     job = TRAINING.start(stack.client, dataset)
-    hit = until_training(job)
-    holder = hit.worker.removeprefix("workers/")
-    child = stack.worker_of(holder)
+    hit = catch_training(stack, job)
+    child = stack.worker_of(hit.worker.removeprefix("workers/"))
     stack.local.hold_down(child)
     try:
         until(lambda: stack.rows.attempt(hit.fence)["state"] == "EXPIRED", "the lease expires")
@@ -141,8 +131,7 @@ def test_a_frozen_coordinator_does_not_blame_its_workers(
 ) -> None:
     """Nobody could renew a lease while the coordinator stood still; it hears its workers before it judges them."""
     job = TRAINING.start(stack.client, dataset)
-    hit = until_training(job)
-    freeze(stack, "coordinator")
+    hit = catch_training(stack, job, "coordinator")
     held = stack.rows.attempts(job.id, "TRAIN", "LEASED")
     assert hit.fence in [item["fence"] for item in held]
     last = max(item["expires"] for item in held)

@@ -6,11 +6,12 @@ import pytest
 
 from tests.support.data import breast_cancer_csv
 from tests.support.invariants import assert_invariants
-from tests.support.jobs import Recipe, finish, until_training
+from tests.support.jobs import Recipe, finish
 from tests.support.stacks import running
+from tests.support.strike import catch_training
 from trainnet.client import JobState
 
-TRAINING = Recipe("mlp", rounds=2, shards=2, epochs=60, settings=(("batch_size", 8),))
+TRAINING = Recipe("mlp", rounds=2, shards=2, epochs=120, settings=(("batch_size", 8),))
 
 
 @pytest.mark.timeout(240)
@@ -19,8 +20,7 @@ def test_a_running_job_goes_on_after_a_restart(tmp_path: Path, kill: bool) -> No
     with running(tmp_path / "data", workers=2) as stack:
         dataset = stack.client.datasets.upload(breast_cancer_csv(tmp_path / "cells.csv")).wait(timeout=60)
         job = TRAINING.start(stack.client, dataset)
-        hit = until_training(job)
-        assert stack.rows.attempt(hit.fence)["state"] == "LEASED"
+        catch_training(stack, job, "coordinator")
         name = job.name
         if kill:
             stack.local.kill_all()

@@ -7,8 +7,10 @@ from typing import TypeVar
 
 import psutil
 
+from tests.support.jobs import until_training
 from tests.support.stacks import Stack
 from tests.support.until import PATIENCE, until
+from trainnet.client import Job, Progress
 
 T = TypeVar("T")
 
@@ -48,3 +50,17 @@ def catch(stack: Stack, child: str, look: Callable[[], T | None], what: str, *, 
         if seen:
             return seen
         thaw(stack, child)
+
+
+def catch_training(stack: Stack, job: Job, child: str = "") -> Progress:
+    """Freezes the child, or else the worker itself, while a shard is LEASED and some steps into its training."""
+    while True:
+        hit = until_training(job)
+        frozen = child or stack.worker_of(hit.worker.removeprefix("workers/"))
+        freeze(stack, frozen)
+        held = stack.rows.attempt(hit.fence)
+        if (held["state"], held["task_state"]) == ("LEASED", "LEASED"):
+            assert hit.step >= 1
+            assert stack.rows.round_state(job.id, hit.round) == "OPEN"
+            return hit
+        thaw(stack, frozen)
