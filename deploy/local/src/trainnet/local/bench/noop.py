@@ -3,13 +3,13 @@
 from itertools import pairwise
 from statistics import fmean
 
-import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 from rich.console import Console
 
 from trainnet.client import Client, Job
+from trainnet.local.bench.jobs import whole_job
 from trainnet.local.stack import LocalStack
-from trainnet.v1 import job_pb2, job_pb2_grpc
+from trainnet.v1 import job_pb2
 
 # The times of an attempt in their order, and what ended at each of them.
 _ATTEMPT = (
@@ -31,18 +31,7 @@ def run_noop(stack: LocalStack, console: Console, *, params: int, shards: int, r
     ):
         job = client.train(None, "noop", rounds=rounds, shards=shards, hyperparameters={"params": params}, name="bench")
         job.wait(lambda update: status.update(_doing(update.job)))
-    return read_job(stack, job.name)
-
-
-def read_job(stack: LocalStack, name: str) -> job_pb2.Job:
-    """A job as the contract says it: with the times of every attempt, which the client leaves out."""
-    with grpc.insecure_channel(stack.endpoints.grpc) as channel:
-        answer = job_pb2_grpc.JobServiceStub(channel).GetJob(
-            job_pb2.GetJobRequest(name=name),
-            metadata=(("authorization", f"Bearer {stack.endpoints.token}"),),
-            timeout=30.0,
-        )
-    return answer.job
+    return whole_job(stack.endpoints, job.name)
 
 
 def _doing(job: Job) -> str:
