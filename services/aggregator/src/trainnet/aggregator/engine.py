@@ -20,7 +20,7 @@ from trainnet.aggregator.kernels import Bytes
 from trainnet.aggregator.objects import SMALL, Header, Objects
 from trainnet.aggregator.output import Output
 from trainnet.aggregator.pipeline import Timings
-from trainnet.runtime.store import PART_SIZE, ObjectStore
+from trainnet.runtime.store import ObjectStore
 from trainnet.v1.artifact_pb2 import Artifact
 from trainnet.v1.merge_pb2 import Group, MergeWork, SumWork, Term
 
@@ -94,7 +94,7 @@ class Engine:
             steps = fold.sum_steps(terms, _data_size(header))
             slices = self._slices(header)
             start, stop = partials.header(elements), cancel or threading.Event()
-            self._stream(work.key, start, steps, slices, stop, part_size=partials.PART_SIZE)
+            self._stream(work.key, partials.size(elements), start, steps, slices, stop)
         return SumOutcome(work.key, partials.size(elements))
 
     def _header(self, base: Artifact) -> Header:
@@ -118,21 +118,21 @@ class Engine:
             stored = {group.group for group in groups if partials.exists(self._store, group.partial_key, elements)}
         steps = fold.merge_steps(groups, stored, base, _data_size(header))
         slices = self._slices(header, grouped=len(groups) > 1)
-        outcome = self._stream(work.key, header.raw, steps, slices, cancel)
+        size = header.file.header_size + _data_size(header)
+        outcome = self._stream(work.key, size, header.raw, steps, slices, cancel)
         self._objects.keep_header(outcome.merged, header)
         return outcome
 
     def _stream(
         self,
         key: str,
+        size: int,
         start: bytes,
         steps: list[fold.Step],
         slices: list[layout.Slice],
         cancel: threading.Event,
-        *,
-        part_size: int = PART_SIZE,
     ) -> MergeOutcome:
-        output = Output(self._store, key, part_size)
+        output = Output(self._store, key, size)
         try:
             output.write(start)
             timings = pipeline.run(self._store, steps, slices, output.write, threads=self._threads, cancel=cancel)
@@ -167,7 +167,7 @@ class Engine:
         _apply(steps[-1], np.frombuffer(merged, np.uint8), slices, folders)
         timings.fold += time.perf_counter() - began
         began = time.perf_counter()
-        output = Output(self._store, work.key)
+        output = Output(self._store, work.key, len(merged))
         try:
             output.write(bytes(merged))
             found, sha256 = output.finish()

@@ -6,10 +6,20 @@ import hashlib
 
 from trainnet.aggregator.errors import AggregatorError
 from trainnet.runtime import digest
-from trainnet.runtime.store import PART_SIZE, ObjectExists, ObjectStore
+from trainnet.runtime.store import ObjectExists, ObjectStore
 from trainnet.v1.artifact_pb2 import Artifact
 
 _COMPARE_BYTES = 4 * 1024 * 1024
+_MIB = 1024 * 1024
+_SMALLEST_PART = 8 * _MIB
+_MOST_PARTS = 9_000  # S3 allows 10,000
+_UPLOADS = 2  # the store hashes what it takes, one part on one core
+
+
+def part_size_for(size: int) -> int:
+    """The size of the parts that an object of `size` bytes is written in: small, since three of them are in memory, and
+    the same for the same size, since the digest depends on it. Whoever verifies finds it beside the digest."""
+    return max(_SMALLEST_PART, -(-size // (_MOST_PARTS * _MIB)) * _MIB)
 
 
 class KeyTakenError(AggregatorError):
@@ -19,13 +29,13 @@ class KeyTakenError(AggregatorError):
 class Output:
     """Streams into a new object. `finish` makes it, `abort` leaves nothing; one of them must be called.
 
-    A key that exists already with exactly these bytes is success: an earlier attempt got that far. Memory is two parts;
-    where others compare the digest they must have the default size.
+    A key that exists already with exactly these bytes is success: an earlier attempt got that far. Memory is three
+    parts; `size` is that of the whole object.
     """
 
-    def __init__(self, store: ObjectStore, key: str, part_size: int = PART_SIZE) -> None:
-        self._store, self._key, self._part_size = store, key, part_size
-        self._writer = store.open_writer(key, part_size)
+    def __init__(self, store: ObjectStore, key: str, size: int) -> None:
+        self._store, self._key, self._part_size = store, key, part_size_for(size)
+        self._writer = store.open_writer(key, self._part_size, uploads=_UPLOADS)
         self._sha256 = hashlib.sha256()
         self._size = 0
 
@@ -67,7 +77,7 @@ class Output:
         self._writer.abort()
 
 
-def artifact(key: str, found: str, size: int, part_size: int = PART_SIZE) -> Artifact:
+def artifact(key: str, found: str, size: int, part_size: int) -> Artifact:
     """A reference to an object that was written here, as others verify it."""
     parts = part_size if found.startswith("sha256-parts:") else 0
     return Artifact(key=key, digest=found, size_bytes=size, part_size_bytes=parts)

@@ -9,8 +9,6 @@ from trainnet.runtime.store import ObjectNotFound, ObjectStore
 
 MAGIC = b"TNSUM\x00\x00\x01"
 HEADER_SIZE = 16
-# Nobody compares a partial sum's digest, so its parts may be small: two of them are in memory, whatever the model.
-PART_SIZE = 8 * 1024 * 1024
 
 
 def header(elements: int) -> bytes:
