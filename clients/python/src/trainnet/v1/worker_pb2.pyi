@@ -136,14 +136,16 @@ class HeldTask(_message.Message):
     def __init__(self, fence: _Optional[int] = ..., phase: _Optional[_Union[_task_pb2.TaskPhase, str]] = ...) -> None: ...
 
 class Heartbeat(_message.Message):
-    __slots__ = ("held", "paused", "cached")
+    __slots__ = ("held", "paused", "cached", "cold_slots")
     HELD_FIELD_NUMBER: _ClassVar[int]
     PAUSED_FIELD_NUMBER: _ClassVar[int]
     CACHED_FIELD_NUMBER: _ClassVar[int]
+    COLD_SLOTS_FIELD_NUMBER: _ClassVar[int]
     held: _containers.RepeatedCompositeFieldContainer[HeldTask]
     paused: bool
     cached: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, held: _Optional[_Iterable[_Union[HeldTask, _Mapping]]] = ..., paused: _Optional[bool] = ..., cached: _Optional[_Iterable[str]] = ...) -> None: ...
+    cold_slots: int
+    def __init__(self, held: _Optional[_Iterable[_Union[HeldTask, _Mapping]]] = ..., paused: _Optional[bool] = ..., cached: _Optional[_Iterable[str]] = ..., cold_slots: _Optional[int] = ...) -> None: ...
 
 class Accept(_message.Message):
     __slots__ = ("fence",)

@@ -45,6 +45,7 @@ class WorkerSession:
     capabilities: worker_pb2.Capabilities
     drained: bool
     paused: bool = False
+    cold_slots: int = 0
     cached: frozenset[str] = frozenset()
     connected: bool = True
     seen: float = 0.0
@@ -58,12 +59,13 @@ class WorkerSession:
 
     @property
     def takes_work(self) -> bool:
-        """Whether it takes new work now, or as soon as a slot is free."""
+        """Whether it takes new work now, or as soon as a slot is free and warm."""
         return self.connected and not self.paused and not self.drained
 
     @property
     def free_slots(self) -> int:
-        return max(0, self.capabilities.slots - len(self.attempts)) if self.takes_work else 0
+        warm = self.capabilities.slots - self.cold_slots
+        return max(0, warm - len(self.attempts)) if self.takes_work else 0
 
     def candidate(self) -> Candidate:
         return Candidate(

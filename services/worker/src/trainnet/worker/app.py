@@ -79,7 +79,7 @@ async def _serve(
         if any(trainer.info is not None for trainer in trainers):
             warm.set()
         for agent in agents:
-            agent.fill()
+            agent.on_trainers_changed()
 
     # First of all: importing torch takes seconds, joining does not.
     trainers = [

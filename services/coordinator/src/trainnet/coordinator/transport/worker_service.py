@@ -159,6 +159,7 @@ class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
         now = session.seen = self._context.monotonic()
         was_free = session.free_slots
         session.paused = heartbeat.paused
+        session.cold_slots = heartbeat.cold_slots
         session.cached = frozenset(heartbeat.cached)
         for held in heartbeat.held:
             attempt = session.attempts.get(held.fence)

@@ -85,9 +85,6 @@ class Merging:
     async def _claim(self, aggregator: str, kinds: tuple[TaskKind, ...], limit: int) -> list[merge_pb2.MergeTask]:
         now = self._context.clock()
         looked_for = {"kinds": list(kinds), "now": now, "limit": limit}
-        async with self._context.database.read() as tx:
-            if await tx.one(_CLAIMABLE, looked_for) is None:
-                return []
         async with self._context.database.write() as tx:
             taken = await tx.execute(_CLAIM, looked_for)
             rows = sorted(taken.all(), key=lambda row: (row.priority, row.id))
@@ -218,10 +215,9 @@ class Merging:
         await emit(tx, received.job, events_pb2.Event(shard_acknowledged=acknowledged), now)
         tx.effects.verdicts.append((received.worker, fence, True, ""))
         tx.effects.changed.add(names.job(received.job))
-        job = await fetch(tx, jobs, id=received.job)
-        if job is not None:
-            await life.add_sum_when_complete(tx, round_row, received.shard, job_spec(job).plan.shards, now)
-        await life.settle_round(tx, received.job, received.round, now)
+        shards = await life.settle_round(tx, received.job, received.round, now)
+        if shards:
+            await life.add_sum_when_complete(tx, round_row, received.shard, shards, now)
 
     async def _reject(self, tx: Transaction, subject: Row[Any], reason: str, now: float, *, train_again: bool) -> None:
         fence = subject.fence

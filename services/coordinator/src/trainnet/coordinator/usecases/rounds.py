@@ -142,8 +142,9 @@ _SHARD_STATES = (
 )
 
 
-async def settle_round(tx: Transaction, job_id: str, number: int, now: float) -> None:
-    """Closes the round, or fails it, when its shards say so. Called with the round's row locked."""
+async def settle_round(tx: Transaction, job_id: str, number: int, now: float) -> int:
+    """Closes the round, or fails it, when its shards say so; else answers how many shards it has. Called with the
+    round's row locked."""
     counted = await tx.all(_SHARD_STATES, {"by_job": job_id, "by_round": number})
     counts = {row.state: row.total for row in counted}
     quarantined = counts.get(TaskState.QUARANTINED, 0)
@@ -159,6 +160,9 @@ async def settle_round(tx: Transaction, job_id: str, number: int, now: float) ->
         await fail_job(tx, job_id, f"round {number}: {decision.reason}", now)
     elif decision.close:
         await _close(tx, job_id, number, decision.reason, now)
+    else:
+        return sum(counts.values())
+    return 0
 
 
 async def _close(tx: Transaction, job_id: str, number: int, reason: str, now: float) -> None:

@@ -73,6 +73,7 @@ class Agent:
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
         self._drained = False
+        self._cold_told = len(trainers)
         self._idle = asyncio.Event()
         self.session = Session(settings.coordinator, self)
         self.doorbell = Doorbell(self._on_assigned)
@@ -102,7 +103,19 @@ class Agent:
             held=[HeldTask(fence=work.fence, phase=work.phase) for work in self._works.values()],
             paused=self._identity.paused or self._stopping,
             cached=self._cache.shard_digests(_CACHED_TOLD),
+            cold_slots=self._cold_slots(),
         )
+
+    def _cold_slots(self) -> int:
+        return sum(not trainer.warm for trainer in self._trainers)
+
+    def on_trainers_changed(self) -> None:
+        """A slot became free, warm or cold. The coordinator hears at once of one that it may count on, or not."""
+        cold = self._cold_slots()
+        if cold != self._cold_told:
+            self._cold_told = cold
+            self.session.beat()
+        self.fill()
 
     def on_welcome(self, welcome: Welcome) -> None:
         self._drained = False

@@ -69,6 +69,11 @@ class TrainerProcess:
         self._log = structlog.get_logger(__name__).bind(slot=index)
 
     @property
+    def warm(self) -> bool:
+        """Whether its process is up and has loaded what it needs."""
+        return self._warm
+
+    @property
     def free(self) -> bool:
         """Warm, and kept for nobody."""
         return self._warm and self._run is None and self.holder is None
