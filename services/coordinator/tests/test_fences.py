@@ -360,7 +360,8 @@ async def test_groups_are_summed_ahead_of_the_merge(scene: Scene) -> None:
     await scene.merging.report_sum(summed.fence)
     await scene.done(worker)
     await scene.check()
-    assert [row.state for row in await scene.rows(tasks, kind=TaskKind.SUM)] == [TaskState.DONE, TaskState.CANCELLED]
+    # The last group completes the round: its sum would come too late to save anything.
+    assert [row.state for row in await scene.rows(tasks, kind=TaskKind.SUM)] == [TaskState.DONE]
     merge = await scene.claim(task_pb2.TASK_KIND_MERGE)
     assert [group.group for group in merge.merge.groups] == [0, 1]
     assert merge.merge.groups[0].partial_key == summed.sum.key

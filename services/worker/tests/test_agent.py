@@ -229,7 +229,8 @@ async def test_a_stop_hands_the_task_back(start: Start, peer: Any, endless: Any,
     endless(5)
     agent = await start()
     await eventually(lambda: in_training(peer), seconds=60)
-    trainers = psutil.Process().children()
+    trainers = [child for child in psutil.Process().children() if "trainnet.worker.trainer" in child.cmdline()]
+    assert trainers
     await agent.end()
     assert peer.failures[5].reason == FAIL_REASON_RELEASED
     assert peer.of("heartbeat")[-1].paused
