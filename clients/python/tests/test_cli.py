@@ -114,6 +114,7 @@ def test_show_carries_rounds_and_manifest(run: Run, peer: Peer) -> None:
     }
     shown = run("jobs", "show", "jobs/j1")
     assert "every shard was accepted" in shown.out
+    assert "   1*  MERGED" in shown.out
     assert "* the best round" in shown.out
 
 

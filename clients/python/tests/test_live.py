@@ -10,12 +10,13 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 
 from rich.console import Console
 
 from clients.python.tests.peer import TOKEN, Peer
 from trainnet.cli.live import JobView, follow
-from trainnet.client import Client, JobState
+from trainnet.client import Client, JobState, JobUpdate
 from trainnet.v1 import job_pb2, task_pb2
 
 Update = job_pb2.WatchJobResponse
@@ -50,8 +51,8 @@ def _updates(peer: Peer) -> Iterator[Update]:
     yield Update(job=job)
 
 
-def _shown(view: JobView) -> str:
-    console = Console(file=io.StringIO(), width=120, force_terminal=True, color_system=None)
+def _shown(view: JobView, width: int = 120) -> str:
+    console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
     console.print(view)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
@@ -78,6 +79,20 @@ def test_each_thing_a_person_wants_to_see(peer: Peer, client: Client) -> None:
     ]
     assert "✓ j1" in ended
     assert "shard 0" not in ended
+
+
+def test_eighty_columns_cut_nothing(peer: Peer, client: Client) -> None:
+    job = client.train(None, "noop", rounds=3, shards=2)
+    peer.watch = lambda _: _updates(peer)
+    view = JobView(job)
+    _, running, _ = job.watch()
+    view.update(running)
+    (task,) = running.progress
+    view.update(JobUpdate(running.job, (replace(task, worker="workers/somebody-7h2k9m4p", samples_per_s=12345.0),)))
+    picture = _shown(view, 80)
+    assert "…" not in picture
+    line = next(line for line in picture.splitlines() if "shard 0" in line)
+    assert all(text in line for text in ("somebody-7h2k9m4p", "training", "━", "30/120", "loss 0.2500", "12,345/s"))
 
 
 def test_a_terminal_gets_the_picture_and_a_pipe_gets_lines(peer: Peer, client: Client) -> None:

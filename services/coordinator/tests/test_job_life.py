@@ -1,5 +1,7 @@
 """A job from its creation to its model, driven over gRPC by scripted peers."""
 
+import json
+
 from services.coordinator.tests.support import Coordinator, assert_invariants, noop_spec, vector
 from trainnet.v1 import job_pb2, task_pb2, worker_pb2
 
@@ -47,6 +49,8 @@ async def test_a_job_trains_two_rounds_and_succeeds(coordinator: Coordinator) ->
     model = await coordinator.jobs.GetModel(job_pb2.GetModelRequest(name=job.name))
     assert [item.path for item in model.files] == ["model.safetensors", "config.json", "README.md"]
     assert model.files[0].sha256 == done.rounds[1].merged_sha256
+    assert json.loads(model.files[1].inline)["hyperparameters"] == {"params": 1024}
+    assert b'"params": 1024\n' in model.files[1].inline, "a whole number stays one"
     await assert_invariants(coordinator.database, coordinator.store)
 
 

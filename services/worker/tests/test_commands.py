@@ -45,9 +45,9 @@ async def test_nobody_at_the_address(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["http://host:1"], "TRAINNET_COORDINATOR is wrong: expected host:port without a scheme"),
-        (["host:1", "--slots", "0"], "TRAINNET_SLOTS is wrong"),
-        (["host:1", "--max-disk", "much"], "TRAINNET_MAX_DISK is wrong: 'much' is no size"),
+        (["http://host:1"], "ADDRESS is wrong: expected host:port without a scheme"),
+        (["host:1", "--slots", "0"], "--slots is wrong"),
+        (["host:1", "--max-disk", "much"], "--max-disk is wrong: 'much' is no size"),
     ],
 )
 async def test_wrong_options(tmp_path: Path, arguments: list[str], message: str) -> None:

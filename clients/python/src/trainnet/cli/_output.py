@@ -30,9 +30,12 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, empty:
         console.print(empty, markup=False)
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in columns:
+    for index, name in enumerate(columns):
         right = name.startswith(">")
-        table.add_column(name.removeprefix(">"), justify="right" if right else "left", overflow="fold", no_wrap=False)
+        # The first column names the thing, and is there to be copied: the others fold before it.
+        table.add_column(
+            name.removeprefix(">"), justify="right" if right else "left", overflow="fold", no_wrap=index == 0
+        )
     from rich.text import Text
 
     for row in lines:

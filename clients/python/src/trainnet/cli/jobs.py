@@ -15,7 +15,7 @@ from trainnet.cli.verify import verify
 from trainnet.client import JobFailed
 
 if TYPE_CHECKING:
-    from trainnet.client import Job
+    from trainnet.client import Job, Round
 
 app = typer.Typer(help="Watch jobs, take their models, check their merges.", no_args_is_help=True)
 
@@ -76,13 +76,13 @@ def show(context: typer.Context, job: Name, as_json: AsJson = False) -> None:
     )
     if not found.rounds:
         return
-    best = max(found.rounds, key=lambda item: item.metrics.get("accuracy", float("-inf")))
+    best = max(found.rounds, key=_merit)
     print()
     print_table(
         [">round", "state", ">accuracy", ">loss", ">updates", ">time", "merged sha256", "decision"],
         (
             (
-                f"{item.number}{'*' if item is best and item.metrics else ''}",
+                f"{item.number}{'*' if item.number == best.number and item.metrics else ''}",
                 str(item.state),
                 number(item.metrics.get("accuracy")),
                 number(item.metrics.get("loss")),
@@ -162,6 +162,11 @@ def download(
 
 
 app.command()(verify)
+
+
+def _merit(item: Round) -> tuple[float, float]:
+    """Higher is better; of equal accuracies the one with the lower loss."""
+    return item.metrics.get("accuracy", float("-inf")), -item.metrics.get("loss", float("inf"))
 
 
 def _took(job: Job) -> str:

@@ -27,10 +27,12 @@ __all__ = ["JobView", "follow", "follow_or_detach"]
 
 _ROUNDS_SHOWN = 12
 _TASKS_SHOWN = 16
+_BAR = 3
+_EVALUATING = "evaluating"
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _STYLES = {JobState.SUCCEEDED: "bold green", JobState.FAILED: "bold red", JobState.CANCELLED: "yellow"}
 _RUNNING = {"TRAIN": "training", "EVALUATE": "evaluating", "MERGE": "merging"}
-_STATES = {"READY": "waits for a worker", "ASSIGNED": "offered", "CHECKING": "being checked"}
+_STATES = {"READY": "waiting", "ASSIGNED": "offered", "CHECKING": "being checked"}
 
 
 def follow(job: Job, *, console: Console | None = None, title: str = "") -> Job:
@@ -115,12 +117,15 @@ class JobView:
         return time.monotonic() - self._since
 
     def _tasks(self) -> RenderableType:
-        grid = Table.grid(padding=(0, 2))
+        grid = Table.grid(padding=(0, 1))
         for column in range(7):
-            grid.add_column(justify="right" if column in (4, 5, 6) else "left", no_wrap=True)
+            if column == _BAR:  # the only one that gives way, so that a narrow terminal cuts no word
+                grid.add_column(max_width=24)
+            else:
+                grid.add_column(justify="right" if column > _BAR else "left", no_wrap=True)
         for task in self._progress[:_TASKS_SHOWN]:
             total = task.total_steps
-            bar = ProgressBar(total=total, completed=min(task.step, total), width=24) if total else Text("")
+            bar = ProgressBar(total=total, completed=min(task.step, total)) if total else Text("")
             steps = f"{task.step}/{total}" if total else (str(task.step) if task.step else "")
             grid.add_row(
                 Text(f"  {_label(task)}", style="bold"),
@@ -137,14 +142,15 @@ class JobView:
     def _rounds(self, ended: list[Round]) -> RenderableType:
         table = Table(box=None, pad_edge=False, padding=(0, 2), header_style="dim")
         for name in ("  round", "accuracy", "loss", "updates", "time"):
-            table.add_column(name, justify="right")
+            # No narrower than what stands there until the figure comes: columns that jump are hard to read.
+            table.add_column(name, justify="right", min_width=len(_EVALUATING) if name == "accuracy" else None)
         best = max((item.metrics.get("accuracy", -1.0) for item in ended), default=-1.0)
         for item in ended[-_ROUNDS_SHOWN:]:
             accuracy = item.metrics.get("accuracy")
             if item.state is not RoundState.MERGED:
                 table.add_row(f"{item.number}", item.state.lower(), "", "", "")
                 continue
-            shown = "evaluating" if accuracy is None and not item.metrics else number(accuracy)
+            shown = _EVALUATING if accuracy is None and not item.metrics else number(accuracy)
             style = "bold green" if accuracy is not None and accuracy == best else ""
             table.add_row(
                 f"{item.number}",

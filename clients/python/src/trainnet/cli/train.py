@@ -41,7 +41,7 @@ def train(
         str | None,
         typer.Option(help="Column to learn, for a file.", show_default="label, target, class, y, else the last"),
     ] = None,
-    name: Annotated[str | None, typer.Option(help="What to call the job.")] = None,
+    name: Annotated[str | None, typer.Option(help="What to call the job.", show_default="the data's name")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Watch it to its end.")] = False,
     yes: Yes = False,
     as_json: AsJson = False,
@@ -96,7 +96,7 @@ def _texts(settings: list[str]) -> dict[str, str]:
             raise InvalidArgument(
                 f"--set {setting!r}: a hyperparameter needs a name and a value",
                 violations=(FieldViolation("spec.hyperparameters", "needs a name and a value"),),
-                hint="write it as --set lr=0.1",
+                hint="write it as --set learning_rate=0.1",
             )
         texts[name.strip()] = value
     return texts

@@ -170,7 +170,8 @@ class Client:
         data). `pool="public"` lets strangers' workers see the shards. A `request_id` of one's own makes a repeat
         answer the same job. `progress` is told of the upload, `watch` sees the data set while it is
         prepared. What can be told wrong is told before anything is uploaded: InvalidArgument names the
-        field. Raises also NotFound, DatasetFailed, and what `find_dataset` and `datasets.upload` raise.
+        field. Without a `name` the job is called like its data. Raises also NotFound, DatasetFailed, and what
+        `find_dataset` and `datasets.upload` raise.
         """
         spec = job_spec(
             dataset="",
@@ -189,6 +190,7 @@ class Client:
         found = self.find_dataset(dataset_or_path, label=label, progress=progress, watch=watch)
         if found is not None:
             spec.dataset = found.name
+            spec.display_name = name or Path(found.display_name).stem
         return self.jobs.create(spec, request_id=request_id or f"train-{secrets.token_hex(16)}")
 
 

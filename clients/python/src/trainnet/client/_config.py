@@ -53,7 +53,8 @@ def _endpoints(path: Path, *, required: bool) -> dict[str, str]:
             return {}
         raise ConfigurationError(
             "no coordinator is known: neither an address is given nor does a stack run on this machine",
-            hint="start one with `trainnet up`, or set --address or TRAINNET_COORDINATOR",
+            hint="start one with `trainnet up`, or set --address or TRAINNET_COORDINATOR; "
+            "for a stack with --data FOLDER set TRAINNET_DATA=FOLDER",
         ) from None
     except (OSError, ValueError) as error:
         if not required:

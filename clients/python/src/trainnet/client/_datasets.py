@@ -100,7 +100,9 @@ class Dataset:
                 return self
             if self.state is DatasetState.FAILED:
                 raise DatasetFailed(
-                    self.name, self.message or "cannot be used", hint="mend the file and upload it again"
+                    self.name,
+                    self.message or "cannot be used",
+                    hint="mend the file or choose another label, and upload it again",
                 )
             if end is not None and time.monotonic() >= end:
                 raise TrainNetError(

@@ -51,7 +51,7 @@ def detect(path: Path, asked: str | None = None) -> str:
     found = (asked or path.suffix.removeprefix(".")).lower()
     if found not in FORMATS:
         what = f"suffix {path.suffix!r} is no known format" if path.suffix else "the name has no suffix"
-        raise InvalidFile(name, what, hint=f"{_READS}; say --format where the name does not")
+        raise InvalidFile(name, what, hint=f"{_READS}; rename it, or say `datasets upload --format`")
     if found == PARQUET:
         _check_parquet(name, head, tail, size)
     else:
@@ -87,7 +87,9 @@ def _check_parquet(name: str, head: bytes, tail: bytes, size: int) -> None:
 
 def _check_csv(name: str, head: bytes, size: int) -> None:
     if head.startswith(_PARQUET_MAGIC):
-        raise InvalidFile(name, "is a Parquet file in spite of its name", hint="rename it or say --format parquet")
+        raise InvalidFile(
+            name, "is a Parquet file in spite of its name", hint="rename it, or say `datasets upload --format parquet`"
+        )
     guess = _guess(head)
     if guess or b"\0" in head:
         raise InvalidFile(name, f"is no CSV file{guess}", hint="write it as comma separated UTF-8 text")

@@ -80,7 +80,11 @@ def _advance(progress: TransferProgress | None, file: job_pb2.ModelFile) -> Call
 def _check_free(target: Path, overwrite: bool) -> None:
     if target.is_dir():
         if not overwrite and any(target.iterdir()):
-            raise InvalidFile(str(target), "holds something already", hint="name another folder, or say overwrite")
+            raise InvalidFile(
+                str(target),
+                "holds something already",
+                hint="name another folder, or replace it: --force, overwrite=True",
+            )
     elif target.exists():
         raise InvalidFile(str(target), "is a file", hint="name a folder")
 
@@ -103,7 +107,9 @@ def _put_in_place(partial: Path, target: Path, overwrite: bool) -> None:
         partial.replace(target)  # an empty folder gives way to it
         return
     if not overwrite:
-        raise InvalidFile(str(target), "was filled meanwhile", hint="name another folder, or say overwrite")
+        raise InvalidFile(
+            str(target), "was filled meanwhile", hint="name another folder, or replace it: --force, overwrite=True"
+        )
     aside = target.with_name(f".{target.name}.old")
     shutil.rmtree(aside, ignore_errors=True)
     target.rename(aside)

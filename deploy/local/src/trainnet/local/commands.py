@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shlex
 import threading
 import time
 from pathlib import Path
@@ -67,6 +68,7 @@ def up(
             with console.status("starting"):
                 stack.start()
             console.print(table(stack.endpoints, workers, aggregators, time.monotonic() - began))
+            console.print(next_step(stack.endpoints.data_dir), markup=False, soft_wrap=True)
             threading.Event().wait()
         except KeyboardInterrupt:
             console.print("stopping; Ctrl-C again kills")
@@ -126,6 +128,10 @@ def table(endpoints: Endpoints, workers: int, aggregators: int, seconds: float) 
     rows.add_row("objects", endpoints.s3, "S3")
     rows.add_row("running", f"{workers} workers, {aggregators} aggregator{'s' * (aggregators > 1)}", "")
     rows.add_row("data", endpoints.data_dir, "logs/ and endpoints.json are there")
-    rows.caption = "Ctrl-C stops all of it. In another terminal: trainnet train FILE"
-    rows.caption_justify = "left"
     return rows
+
+
+def next_step(data_dir: str) -> str:
+    """What to type next. Commands look into the default folder; of another one they must be told."""
+    told = "" if Path(data_dir) == default_data_dir().absolute() else f"export TRAINNET_DATA={shlex.quote(data_dir)}; "
+    return f"Ctrl-C stops all of it. In another terminal:\n  {told}trainnet train FILE --architecture mlp --wait"

@@ -47,15 +47,16 @@ def configure(service: str, *, level: str = "info", format: Literal["auto", "con
     shared: list[structlog.types.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        add_service,
     ]
     console = format == "console" or (format == "auto" and sys.stderr.isatty())
     renderer: list[structlog.types.Processor]
     if console:
+        # A person reads along: the time of day, no service that is the only one there, no padding that 80 columns lack.
+        shared += [structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False)]
         # The console renderer prints tracebacks itself.
-        renderer = [redact, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        renderer = [redact, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0)]
     else:
+        shared += [structlog.processors.TimeStamper(fmt="iso", utc=True), add_service]
         renderer = [structlog.processors.format_exc_info, redact, structlog.processors.JSONRenderer(default=str)]
 
     handler = logging.StreamHandler(sys.stderr)

@@ -65,12 +65,22 @@ def join(
         settings = WorkerSettings.load(**{key: value for key, value in given.items() if value is not None})
     except SettingsError as error:
         for line in error.problems:
-            print(f"worker: {line}", file=sys.stderr)
+            print(f"worker: {_as_typed(line, given)}", file=sys.stderr)
         raise typer.Exit(EXIT_SETTINGS) from None
     # Only now: the other commands have no use for the agent and its libraries.
     from trainnet.worker.app import run
 
     raise typer.Exit(run(settings, patience=FIRST_CONTACT_SECONDS, paused=paused))
+
+
+def _as_typed(problem: str, given: dict[str, Any]) -> str:
+    """A problem of the settings that names what stands on the command line instead of the variable for it."""
+    options = {"coordinator": "ADDRESS", "join_token": "--token", "data_dir": "--data"}
+    for key, value in given.items():
+        if value is not None:
+            option = options.get(key, f"--{key.replace('_', '-')}")
+            problem = problem.replace(f"TRAINNET_{key.upper()} is", f"{option} is")
+    return problem
 
 
 @app.command()

@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 from google.protobuf.timestamp_pb2 import Timestamp
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from trainnet.client import Client
 from trainnet.local.bench.jobs import whole_job
@@ -104,11 +104,11 @@ def rounds(
     if json:
         print(json_module.dumps(result))
         return
-    table = Table("step", "median ms", "what", box=None)
+    table = Table("step", Column("median ms", justify="right"), "what", box=None)
     steps = result["steps"]
     assert isinstance(steps, dict)
     for name, value in steps.items():
         table.add_row(name, f"{value * 1e3:.1f}", STEPS[name])
     out = Console(highlight=False)
-    out.print(f"a round of {workers} updates: median {result['median_s']:.3f} s, 95 % {result['p95_s']:.3f} s")
+    out.print(f"a round of {workers} updates: median {result['median_s']:.3f} s, p95 {result['p95_s']:.3f} s")
     out.print(table)

@@ -1,6 +1,7 @@
 """The small files beside a model's weights: a configuration for programs, a card for people."""
 
 import json
+from typing import Any
 
 from google.protobuf import json_format
 
@@ -13,7 +14,7 @@ def model_config(job: job_pb2.Job, number: int) -> str:
     config = {
         "format": "trainnet",
         "architecture": job.spec.architecture,
-        "hyperparameters": json_format.MessageToDict(job.spec.hyperparameters),
+        "hyperparameters": _whole(json_format.MessageToDict(job.spec.hyperparameters)),
         "labels": [item.name for item in job.schema.classes],
         "schema": schema,
         "job": job.name,
@@ -63,6 +64,15 @@ def model_card(job: job_pb2.Job, number: int) -> str:
         ]
     lines += ["", f"`trainnet jobs verify {job.name}` recomputes the merged weights from these updates.", ""]
     return "\n".join(lines)
+
+
+def _whole(value: Any) -> Any:
+    """The same value with whole numbers as such: a Struct knows doubles only, and 64.0 is no size of a layer."""
+    if isinstance(value, dict):
+        return {name: _whole(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_whole(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _number(value: float) -> str:
