@@ -1,6 +1,7 @@
 """Leases, fences and verdicts: every message twice, late, or from the wrong hand; nothing counts twice."""
 
 import json
+import math
 
 import pytest
 
@@ -9,10 +10,12 @@ from services.coordinator.tests.support import assert_invariants, safetensors
 from trainnet.coordinator.domain.catalog import ARCHITECTURES
 from trainnet.coordinator.domain.states import AttemptState, JobState, Pool, TaskKind, TaskState
 from trainnet.coordinator.domain.tasks import MAX_LOST_LEASES
+from trainnet.coordinator.domain.text import MAX_METRICS
 from trainnet.coordinator.sessions import LiveAttempt, Sessions, WorkerSession
 from trainnet.coordinator.storage.schema import attempts, contributions, jobs, rounds, tasks, updates, uploads
 from trainnet.coordinator.usecases.errors import StaleFence
-from trainnet.v1 import job_pb2, merge_pb2, task_pb2, worker_pb2
+from trainnet.coordinator.usecases.results import Answer
+from trainnet.v1 import artifact_pb2, dataset_pb2, job_pb2, merge_pb2, task_pb2, worker_pb2
 
 OTHER = safetensors([9.0])
 
@@ -65,6 +68,35 @@ async def test_only_outputs_of_the_task_are_granted(scene: Scene) -> None:
     fence = await scene.lease(worker)
     answer = await scene.upload(worker, fence, output="base")
     assert (answer.outcome, answer.message) == (worker_pb2.OUTCOME_INVALID, "a task TRAIN has no output base")
+
+
+async def test_an_update_much_larger_than_its_base_is_not_granted(scene: Scene) -> None:
+    worker = await scene.worker()
+    await scene.training(worker)
+    fence = await scene.lease(worker)
+    huge = artifact_pb2.UploadDeclaration(size_bytes=2_000_000, part_sha256=[bytes(32)])
+    request = worker_pb2.UploadRequest(fence=fence, output="update", declaration=huge)
+    answer = await scene.results.grant(worker, request, "nonce")
+    assert isinstance(answer, Answer)
+    assert answer.outcome == worker_pb2.OUTCOME_INVALID
+    assert answer.message.startswith("2000000 bytes are no update of")
+    assert await scene.rows(uploads, fence=fence) == []
+    assert (await scene.upload(worker, fence)).outcome == worker_pb2.OUTCOME_UNSPECIFIED
+
+
+async def test_a_strangers_words_are_kept_only_as_far_as_they_mean_something(scene: Scene) -> None:
+    worker = await scene.worker()
+    await scene.training(worker)
+    fence = await scene.lease(worker)
+    await scene.upload(worker, fence)
+    schema = dataset_pb2.DataSchema(label="y" * 10_000)
+    metrics = {"loss": math.nan, "train_s": 2.0, **{f"x{index}": 1.0 for index in range(1000)}}
+    await scene.complete(worker, fence, metrics=metrics, inspect=task_pb2.InspectResult(schema=schema))
+    kept = json.loads((await scene.row(updates, fence=fence)).metrics)
+    assert len(kept) == MAX_METRICS
+    assert "loss" not in kept
+    assert len((await scene.row(attempts, fence=fence)).result) < 1000
+    assert (await scene.complete(worker, fence)).outcome == worker_pb2.OUTCOME_RECEIVED
 
 
 async def test_a_result_twice_is_one_update(scene: Scene) -> None:
@@ -520,7 +552,7 @@ def test_the_newest_session_of_a_worker_wins() -> None:
     sessions.hold("ada", live_attempt(7, 0.0, leased=True))
     sessions.open(new)
     assert (old.connected, sessions.get("ada")) == (False, new)
-    assert sessions.drop(7) is None
+    assert sessions.drop("ada", 7) is None
     assert new.free_slots == 2
 
 

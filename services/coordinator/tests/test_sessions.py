@@ -7,17 +7,20 @@ import sys
 from pathlib import Path
 
 import grpc
+import pytest
 from nats.aio.client import Client
 
 from services.coordinator.tests.support import (
     PATIENCE,
     Coordinator,
+    ScriptedWorker,
     assert_invariants,
     noop_spec,
     refused,
     until,
 )
 from trainnet.coordinator.storage.schema import outbox
+from trainnet.coordinator.transport import worker_service
 from trainnet.local.stack import LocalStack
 from trainnet.v1 import dataset_pb2, events_pb2, job_pb2, operator_pb2, task_pb2, worker_pb2, worker_pb2_grpc
 
@@ -83,6 +86,52 @@ async def test_stale_fences_are_answered_so(coordinator: Coordinator) -> None:
     answer = await worker.fail(99, worker_pb2.FAIL_REASON_RELEASED)
     assert answer.outcome == worker_pb2.OUTCOME_STALE_FENCE
     assert (await worker.complete(99)).outcome == worker_pb2.OUTCOME_STALE_FENCE
+
+
+async def test_nobody_ends_a_lease_of_somebody_else(coordinator: Coordinator) -> None:
+    ada, mallory = await coordinator.worker("ada"), await coordinator.worker("mallory")
+    await mallory.heartbeat(paused=True)
+    await coordinator.create(noop_spec(shards=1))
+    lease = await ada.take()
+    await mallory.send(accept=worker_pb2.Accept(fence=lease.fence))
+    assert (await mallory.result(lease.fence)).outcome == worker_pb2.OUTCOME_STALE_FENCE
+    assert (await mallory.complete(lease.fence)).outcome == worker_pb2.OUTCOME_STALE_FENCE
+    answer = await mallory.fail(lease.fence, worker_pb2.FAIL_REASON_TASK)
+    assert answer.outcome == worker_pb2.OUTCOME_STALE_FENCE
+    assert list((await ada.heartbeat()).leases) == [lease.fence]
+    await ada.hand_in(lease)
+
+
+async def test_a_public_worker_says_little_at_a_time(coordinator: Coordinator) -> None:
+    request = operator_pb2.CreateJoinTokenRequest(pool=job_pb2.POOL_PUBLIC)
+    token = (await coordinator.operator.CreateJoinToken(request)).token
+    stranger = await coordinator.session(await coordinator.register("stranger", token))
+    trusted = await coordinator.worker("trusted")
+    shards = task_pb2.PrepareResult(shard_rows=[1 << 60] * 40_000)
+    long = worker_pb2.Complete(fence=99, result=task_pb2.TaskResult(prepare=shards))
+    assert long.ByteSize() > 256 * 1024
+    await trusted.send(complete=long)
+    assert (await trusted.result(99)).outcome == worker_pb2.OUTCOME_STALE_FENCE
+    await stranger.send(complete=long)
+    ended = await stranger.ended()
+    assert ended is not None
+    assert (ended.code, ended.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "MESSAGE_TOO_LONG")
+
+
+async def test_a_worker_that_never_reads_loses_its_session(
+    coordinator: Coordinator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_service, "UNREAD_ANSWERS", 50)
+    # Without probing the transport's window stays small.
+    options = [("grpc.use_local_subchannel_pool", 1), ("grpc.http2.bdp_probe", 0)]
+    async with grpc.aio.insecure_channel(coordinator.address, options=options) as channel:
+        worker = ScriptedWorker(channel, await coordinator.register(), slots=1)
+        await worker.hello()
+        for _ in range(4000):  # more answers than the transport takes for somebody who reads none
+            await worker.send(progress=worker_pb2.Progress(fence=99))
+        ended = await worker.ended()
+    assert ended is not None
+    assert (ended.code, ended.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "ANSWERS_UNREAD")
 
 
 async def test_fresh_urls_are_given_for_a_lease(coordinator: Coordinator) -> None:

@@ -65,8 +65,8 @@ class WorkerServiceServicer:
         """The session of a worker. The first message must be hello, within 10 s. The newest hello of a worker wins and
         ends its older sessions. Unknown variants are ignored on both sides. Messages are at most 256 KiB, those of trusted
         workers 16 MiB: a data set cut into many shards is handed in with one.
-        Codes: UNAUTHENTICATED, PERMISSION_DENIED (banned), INVALID_ARGUMENT (no hello), ABORTED (SUPERSEDED by a
-        newer session), UNAVAILABLE (draining: connect again).
+        Codes: UNAUTHENTICATED, PERMISSION_DENIED (banned), INVALID_ARGUMENT (NO_HELLO, MESSAGE_TOO_LONG), ABORTED
+        (SUPERSEDED by a newer session), RESOURCE_EXHAUSTED (ANSWERS_UNREAD), UNAVAILABLE (draining: connect again).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -43,8 +43,8 @@ class WorkerServiceStub:
     """The session of a worker. The first message must be hello, within 10 s. The newest hello of a worker wins and
     ends its older sessions. Unknown variants are ignored on both sides. Messages are at most 256 KiB, those of trusted
     workers 16 MiB: a data set cut into many shards is handed in with one.
-    Codes: UNAUTHENTICATED, PERMISSION_DENIED (banned), INVALID_ARGUMENT (no hello), ABORTED (SUPERSEDED by a
-    newer session), UNAVAILABLE (draining: connect again).
+    Codes: UNAUTHENTICATED, PERMISSION_DENIED (banned), INVALID_ARGUMENT (NO_HELLO, MESSAGE_TOO_LONG), ABORTED
+    (SUPERSEDED by a newer session), RESOURCE_EXHAUSTED (ANSWERS_UNREAD), UNAVAILABLE (draining: connect again).
     """
 
 @_typing.type_check_only
@@ -62,8 +62,8 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     """The session of a worker. The first message must be hello, within 10 s. The newest hello of a worker wins and
     ends its older sessions. Unknown variants are ignored on both sides. Messages are at most 256 KiB, those of trusted
     workers 16 MiB: a data set cut into many shards is handed in with one.
-    Codes: UNAUTHENTICATED, PERMISSION_DENIED (banned), INVALID_ARGUMENT (no hello), ABORTED (SUPERSEDED by a
-    newer session), UNAVAILABLE (draining: connect again).
+    Codes: UNAUTHENTICATED, PERMISSION_DENIED (banned), INVALID_ARGUMENT (NO_HELLO, MESSAGE_TOO_LONG), ABORTED
+    (SUPERSEDED by a newer session), RESOURCE_EXHAUSTED (ANSWERS_UNREAD), UNAVAILABLE (draining: connect again).
     """
 
 class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -90,8 +90,8 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         """The session of a worker. The first message must be hello, within 10 s. The newest hello of a worker wins and
         ends its older sessions. Unknown variants are ignored on both sides. Messages are at most 256 KiB, those of trusted
         workers 16 MiB: a data set cut into many shards is handed in with one.
-        Codes: UNAUTHENTICATED, PERMISSION_DENIED (banned), INVALID_ARGUMENT (no hello), ABORTED (SUPERSEDED by a
-        newer session), UNAVAILABLE (draining: connect again).
+        Codes: UNAUTHENTICATED, PERMISSION_DENIED (banned), INVALID_ARGUMENT (NO_HELLO, MESSAGE_TOO_LONG), ABORTED
+        (SUPERSEDED by a newer session), RESOURCE_EXHAUSTED (ANSWERS_UNREAD), UNAVAILABLE (draining: connect again).
         """
 
 def add_WorkerServiceServicer_to_server(servicer: WorkerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -39,7 +39,7 @@ class Housekeeping:
             for session in self._sessions:
                 for attempt in list(session.attempts.values()):
                     if attempt.deadline < now:
-                        self._sessions.drop(attempt.fence)
+                        self._sessions.drop(session.worker, attempt.fence)
                         if await self._leases.expire(attempt.fence, leased=attempt.leased):
                             what = "lease" if attempt.leased else "assignment"
                             self._log.warning(

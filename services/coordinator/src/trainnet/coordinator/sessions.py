@@ -114,15 +114,18 @@ class Sessions:
             session.attempts[attempt.fence] = attempt
             self._holders[attempt.fence] = worker
 
-    def drop(self, fence: int) -> LiveAttempt | None:
-        """The attempt is not this worker's to work on any more; its slot is free."""
-        worker = self._holders.pop(fence, None)
-        session = self._by_worker.get(worker) if worker is not None else None
+    def drop(self, worker: str, fence: int) -> LiveAttempt | None:
+        """The attempt is not this worker's to work on any more; its slot is free. Nothing happens to somebody else's:
+        fences are easy to guess."""
+        if self._holders.get(fence) != worker:
+            return None
+        del self._holders[fence]
+        session = self._by_worker.get(worker)
         return session.attempts.pop(fence, None) if session is not None else None
 
     def call_back(self, worker: str, fence: int, reason: str) -> None:
         """The attempt must stop: frees its slot and tells the worker, if it is connected here."""
-        self.drop(fence)
+        self.drop(worker, fence)
         session = self._by_worker.get(worker)
         if session is not None:
             session.send(cancel=worker_pb2.Cancel(fence=fence, reason=reason))

@@ -5,6 +5,7 @@ answers: a desired state lists exactly the leases that were sent before it and n
 """
 
 import asyncio
+import math
 import secrets
 from collections.abc import AsyncIterator
 from typing import Any
@@ -12,6 +13,8 @@ from typing import Any
 from google.protobuf.duration_pb2 import Duration
 
 from trainnet.coordinator.domain import names
+from trainnet.coordinator.domain.states import Pool
+from trainnet.coordinator.domain.text import printable
 from trainnet.coordinator.messaging.assignments import subject_of
 from trainnet.coordinator.messaging.nats_auth import inbox_prefix
 from trainnet.coordinator.sessions import LiveAttempt, Sessions, WorkerSession
@@ -23,11 +26,15 @@ from trainnet.coordinator.usecases.results import Results
 from trainnet.coordinator.usecases.uploads import StoreAway
 from trainnet.coordinator.usecases.workers import Identity, Workers
 from trainnet.coordinator.watching import Watching
-from trainnet.runtime.errors import Aborted, InvalidArgument
+from trainnet.runtime.errors import Aborted, InvalidArgument, ResourceExhausted
 from trainnet.runtime.log import get_logger
 from trainnet.v1 import artifact_pb2, worker_pb2, worker_pb2_grpc
 
 HELLO_SECONDS = 10.0
+PUBLIC_MESSAGE_BYTES = 256 * 1024
+"""Longest message of a stranger. The server's own limit is that of trusted workers, who hand in whole data sets."""
+UNREAD_ANSWERS = 4096
+"""A worker that asks and never reads would have its answers pile up here: its session ends first."""
 
 
 class Superseded(Aborted):
@@ -40,6 +47,18 @@ class NoHello(InvalidArgument):
     """The first message of a session must be hello, within 10 seconds."""
 
     reason = "NO_HELLO"
+
+
+class MessageTooLong(InvalidArgument):
+    """A message of a public worker is at most 256 KiB."""
+
+    reason = "MESSAGE_TOO_LONG"
+
+
+class AnswersUnread(ResourceExhausted):
+    """The worker does not read its answers; connect again."""
+
+    reason = "ANSWERS_UNREAD"
 
 
 class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
@@ -92,6 +111,7 @@ class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
                 first = await anext(messages)
         except (TimeoutError, StopAsyncIteration):
             raise NoHello from None
+        _bounded(identity.pool, first)
         if first.WhichOneof("message") != "hello":
             raise NoHello
         hello = first.hello
@@ -136,6 +156,9 @@ class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
 
     async def _read(self, session: WorkerSession, messages: AsyncIterator[worker_pb2.ConnectRequest]) -> None:
         async for message in messages:
+            _bounded(session.pool, message)
+            if session.outgoing.qsize() > UNREAD_ANSWERS:
+                raise AnswersUnread
             session.seen = self._context.monotonic()
             match message.WhichOneof("message"):
                 case "heartbeat":
@@ -173,7 +196,7 @@ class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
     async def _accept(self, session: WorkerSession, fence: int) -> None:
         found = await self._leases.accept(session.worker, fence)
         if found is None:
-            self._sessions.drop(fence)
+            self._sessions.drop(session.worker, fence)
             session.send(result=_stale(fence))
             return
         row, spec = found
@@ -200,7 +223,9 @@ class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
             return
         attempt.deadline = session.seen + self._context.settings.lease_ttl
         attempt.phase, attempt.step, attempt.total_steps = progress.phase, progress.step, progress.total_steps
-        attempt.loss, attempt.samples_per_s = progress.loss, progress.samples_per_s
+        # Owners' programs read these as JSON, which has no words for NaN and infinity.
+        attempt.loss = progress.loss if math.isfinite(progress.loss) else 0.0
+        attempt.samples_per_s = progress.samples_per_s if math.isfinite(progress.samples_per_s) else 0.0
         self._watching.progressed(attempt.job)
 
     async def _artifacts(self, session: WorkerSession, fence: int) -> None:
@@ -230,19 +255,25 @@ class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
             self._log.warning("result not taken yet", fence=complete.fence, error=error.message)
             return
         if answer.outcome != worker_pb2.OUTCOME_INVALID:
-            attempt = self._sessions.drop(complete.fence)
+            attempt = self._sessions.drop(session.worker, complete.fence)
             if attempt is not None and attempt.kind == "TRAIN":
                 self._sessions.trained(attempt.job, attempt.shard, session.worker)
             self._watching.workers_changed()
         session.send(result=worker_pb2.Result(fence=complete.fence, outcome=answer.outcome, message=answer.message))
 
     async def _fail(self, session: WorkerSession, fail: worker_pb2.Fail) -> None:
-        taken = await self._leases.fail(session.worker, fail.fence, fail.reason, fail.message)
-        self._sessions.drop(fail.fence)
-        self._log.info("task given back", worker=session.worker, fence=fail.fence, message=fail.message)
+        message = printable(fail.message)
+        taken = await self._leases.fail(session.worker, fail.fence, fail.reason, message)
+        self._sessions.drop(session.worker, fail.fence)
+        self._log.info("task given back", worker=session.worker, fence=fail.fence, message=message)
         outcome = worker_pb2.OUTCOME_RETURNED if taken else worker_pb2.OUTCOME_STALE_FENCE
         session.send(result=worker_pb2.Result(fence=fail.fence, outcome=outcome))
         self._watching.workers_changed()
+
+
+def _bounded(pool: Pool, message: worker_pb2.ConnectRequest) -> None:
+    if pool is not Pool.TRUSTED and message.ByteSize() > PUBLIC_MESSAGE_BYTES:
+        raise MessageTooLong
 
 
 def _desired(session: WorkerSession) -> worker_pb2.DesiredState:

@@ -10,9 +10,10 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from trainnet.coordinator.domain import names
 from trainnet.coordinator.domain.states import AttemptState, Pool, Priority, TaskKind, TaskState, UpdateState
+from trainnet.coordinator.domain.text import plain_metrics
 from trainnet.coordinator.storage import tasks as task_store
 from trainnet.coordinator.storage.database import Transaction
-from trainnet.coordinator.storage.schema import attempts, jobs, plans, shards, updates, uploads
+from trainnet.coordinator.storage.schema import attempts, jobs, plans, rounds, shards, updates, uploads
 from trainnet.coordinator.storage.statements import add, change, fetch, fetch_all
 from trainnet.coordinator.usecases import rounds as life
 from trainnet.coordinator.usecases.context import Context
@@ -28,6 +29,9 @@ class Answer:
     outcome: worker_pb2.Outcome
     message: str = ""
 
+
+UPDATE_ROOM = 1024 * 1024
+"""Bytes that an update may have beside twice those of its base: fp64 deltas of fp32 weights, and a header."""
 
 STALE = Answer(worker_pb2.OUTCOME_STALE_FENCE, "the attempt is not live any more: stop and forget it")
 
@@ -50,8 +54,15 @@ class Results:
         async with self._context.database.read() as tx:
             task = await task_store.find(tx, fence)
             row = await _upload(tx, fence, output)
+            trained = task is not None and task.kind == TaskKind.TRAIN
+            base = await fetch(tx, rounds, job=task.job, number=task.round) if task is not None and trained else None
         if task is None or task.holder != worker or task.attempt_state != AttemptState.LEASED:
             return STALE
+        if base is not None and request.declaration.size_bytes > 2 * base.base_size + UPDATE_ROOM:
+            size = request.declaration.size_bytes
+            return Answer(
+                worker_pb2.OUTCOME_INVALID, f"{size} bytes are no update of {base.base_size} bytes of weights"
+            )
         if row is None:
             key = _key(task, output, nonce)
             if key is None:
@@ -99,7 +110,8 @@ class Results:
             checking = row.kind == TaskKind.TRAIN
             state = AttemptState.CHECKING if checking else AttemptState.DONE
             values = {"ended": None if checking else now, "received": now}
-            handed_in = result.SerializeToString(deterministic=True)
+            # Only what a repeat is compared with: a stranger may put anything into the rest.
+            handed_in = task_pb2.TaskResult(outputs=result.outputs).SerializeToString(deterministic=True)
             await change(tx, attempts, {"fence": fence}, state=state, result=handed_in, **values)
             target = TaskState.CHECKING if checking else TaskState.DONE
             await task_store.move(tx, row.id, (TaskState.LEASED,), target)
@@ -167,7 +179,7 @@ class Results:
             "worker": row.holder,
             "examples": examples,
             "state": UpdateState.RECEIVED,
-            "metrics": json.dumps(dict(result.metrics), sort_keys=True),
+            "metrics": json.dumps(plain_metrics(result.metrics)),
             **life.artifact_values("object", stored),
         }
         await add(tx, updates, received)
@@ -212,7 +224,7 @@ class Results:
             case TaskKind.INITIALIZE:
                 await life.start_initialized_job(tx, row.job, objects["base"], now)
             case TaskKind.EVALUATE:
-                await life.round_evaluated(tx, row.job, row.round, result.metrics, now)
+                await life.round_evaluated(tx, row.job, row.round, plain_metrics(result.metrics), now)
 
 
 _DECLARED = (

@@ -9,6 +9,7 @@ from sqlalchemy import Row, func, select, update
 
 from trainnet.coordinator.domain import names
 from trainnet.coordinator.domain.states import LIVE_ATTEMPTS, Pool, TaskState
+from trainnet.coordinator.domain.text import printable
 from trainnet.coordinator.storage import tasks as task_store
 from trainnet.coordinator.storage.database import Transaction
 from trainnet.coordinator.storage.events import timestamp
@@ -60,7 +61,7 @@ class Workers:
                     workers.insert().values(
                         id=worker_id,
                         request_id=request.request_id,
-                        display_name=request.display_name,
+                        display_name=printable(request.display_name),
                         pool=pool,
                         token_hash=token_hash(token),
                         created=now,
@@ -107,7 +108,11 @@ class Workers:
 
     async def describe(self, worker: str, version: str, capabilities: worker_pb2.Capabilities, *, paused: bool) -> None:
         """Keeps what a hello said of the machine."""
-        values = {"version": version, "capabilities": capabilities.SerializeToString(), "paused": paused}
+        shown = worker_pb2.Capabilities()
+        shown.CopyFrom(capabilities)
+        for name in ("device", "torch_version", "device_name"):
+            setattr(shown, name, printable(getattr(capabilities, name)))
+        values = {"version": printable(version), "capabilities": shown.SerializeToString(), "paused": paused}
         async with self._context.database.write() as tx:
             await tx.execute(update(workers).where(workers.c.id == worker).values(**values))
 
