@@ -183,7 +183,7 @@ class Leases:
                 if await self.lock_round(tx, row.job, row.round) is not None:
                     await life.settle_round(tx, row.job, row.round, now)
             case TaskKind.EVALUATE:
-                job = await fetch(tx, jobs, id=row.job)
+                job = await fetch(tx, jobs, lock=True, id=row.job)
                 if job is not None:
                     await life.finish_job(tx, job, now)
             case TaskKind.MERGE:

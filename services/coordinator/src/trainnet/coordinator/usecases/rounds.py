@@ -69,7 +69,9 @@ ACTIVE = frozenset(JobState) - ENDED_JOBS
 
 async def start_prepared_jobs(tx: Transaction, plan_id: str, now: float) -> None:
     """A plan is ready: its jobs that have their weights too open their first round."""
-    for job in await tx.all(select(jobs).where(jobs.c.plan == plan_id, jobs.c.state == JobState.PREPARING)):
+    # Locked: of a plan and of weights that come at the same moment, the later one must see the other.
+    waiting = select(jobs).where(jobs.c.plan == plan_id, jobs.c.state == JobState.PREPARING).with_for_update()
+    for job in await tx.all(waiting):
         await _open_first(tx, job, now)
 
 
@@ -255,13 +257,14 @@ async def round_evaluated(tx: Transaction, job_id: str, number: int, metrics: Ma
     event = events_pb2.RoundEvaluated(round=names.round_of(job_id, number), metrics=metrics)
     await emit(tx, job_id, events_pb2.Event(round_evaluated=event), now)
     tx.effects.changed.add(names.job(job_id))
-    job = await fetch(tx, jobs, id=job_id)
+    job = await fetch(tx, jobs, lock=True, id=job_id)
     if job is not None:
         await finish_job(tx, job, now)
 
 
 async def finish_job(tx: Transaction, job: Row[Any], now: float) -> None:
-    """SUCCEEDED once every round is merged and no evaluation is left."""
+    """SUCCEEDED once every round is merged and no evaluation is left. Called with the job's row locked: of the last two
+    evaluations, ending at the same moment, each would find the other one left."""
     if job.merged_rounds < job_spec(job).rounds:
         return
     left = await tx.one(
