@@ -1,6 +1,7 @@
 """Data sets, plans, retention and deletion."""
 
 import asyncio
+import dataclasses
 import secrets
 from typing import Any
 
@@ -12,6 +13,8 @@ from trainnet.coordinator.domain import names
 from trainnet.coordinator.domain.catalog import ARCHITECTURES
 from trainnet.coordinator.domain.states import PlanState, TaskKind, TaskState
 from trainnet.coordinator.storage.schema import attempts, contributions, datasets, jobs, plans, shards, tasks, updates
+from trainnet.coordinator.usecases.context import Context
+from trainnet.coordinator.usecases.datasets import Datasets
 from trainnet.coordinator.usecases.errors import (
     Collected,
     DatasetNotReady,
@@ -23,8 +26,12 @@ from trainnet.coordinator.usecases.errors import (
     RequestIdReused,
     UploadIncomplete,
 )
+from trainnet.coordinator.usecases.jobs import Jobs
+from trainnet.coordinator.usecases.uploads import StoreAway
 from trainnet.runtime import digest
 from trainnet.runtime.errors import InvalidArgument
+from trainnet.runtime.presign import Credentials
+from trainnet.runtime.store import ObjectStore
 from trainnet.v1 import dataset_pb2, job_pb2, task_pb2, worker_pb2
 
 TABLE = b"a,b,label\n1,2,x\n3,4,y\n"
@@ -136,7 +143,8 @@ async def test_a_data_set_deleted_in_its_inspection_calls_the_worker_back(scene:
     name = await uploaded(scene)
     fence = await scene.lease(worker)
     await scene.datasets.delete(name)
-    assert (worker, fence, "the data set was deleted") in scene.told[-1].cancelled
+    cancelled = [item for effects in scene.told for item in effects.cancelled]
+    assert (worker, fence, "the data set was deleted") in cancelled
     result = task_pb2.TaskResult(inspect=task_pb2.InspectResult(schema=SCHEMA))
     assert (await scene.results.complete(worker, fence, result)).outcome == worker_pb2.OUTCOME_STALE_FENCE
     assert keys(scene.store, [f"{name}/"]) == []
@@ -157,6 +165,24 @@ async def test_a_data_set_in_use_is_not_deleted(scene: Scene) -> None:
     assert (await scene.rows(plans), await scene.rows(shards)) == ([], [])
     assert (await scene.jobs.get(job.name)).state == job_pb2.JOB_STATE_CANCELLED
     await scene.jobs.delete(job.name)
+
+
+def without_store(scene: Scene) -> Context:
+    """The scene while its object store is away."""
+    away = ObjectStore(Credentials("key", "secret"), endpoint="127.0.0.1:1", patience=0.1)
+    return dataclasses.replace(scene.context, store=away)
+
+
+async def test_a_data_set_whose_bytes_could_not_be_deleted_can_be_deleted_again(scene: Scene) -> None:
+    worker = await scene.worker()
+    name = await ready(scene, worker)
+    with pytest.raises(StoreAway, match="delete it again"):
+        await Datasets(without_store(scene)).delete(name)
+    assert (await scene.datasets.get(name)).state_message == "its deletion was not finished: delete it again"
+    with pytest.raises(DatasetNotReady):
+        await scene.jobs.create("r", spec(name))
+    await scene.datasets.delete(name)
+    assert (await scene.rows(datasets), keys(scene.store, [f"{name}/"])) == ([], [])
 
 
 # --- plans ---
@@ -313,6 +339,17 @@ async def test_a_deleted_job_leaves_only_what_workers_earned(scene: Scene) -> No
     assert (await scene.workers.get(f"workers/{worker}")).accepted_updates == 1
     with pytest.raises(NoSuchResource):
         await scene.jobs.delete(f"jobs/{job}")
+
+
+async def test_a_job_whose_bytes_could_not_be_deleted_can_be_deleted_again(scene: Scene) -> None:
+    worker = await scene.worker()
+    job = await scene.training(worker)
+    await scene.whole_round(worker)
+    with pytest.raises(StoreAway, match="delete it again"):
+        await Jobs(without_store(scene)).delete(f"jobs/{job}")
+    assert not (await scene.view(job)).rounds[0].verifiable
+    await scene.jobs.delete(f"jobs/{job}")
+    assert (await scene.rows(jobs), keys(scene.store, [f"jobs/{job}/", f"uploads/{job}/"])) == ([], [])
 
 
 async def test_a_job_deleted_while_it_is_collected(scene: Scene) -> None:

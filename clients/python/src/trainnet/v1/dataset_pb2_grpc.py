@@ -111,8 +111,9 @@ class DatasetServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteDataset(self, request, context):
-        """Deletes a data set with its shards for good. Idempotent within a page of retries: a second call is NOT_FOUND.
-        Codes: NOT_FOUND, FAILED_PRECONDITION (IN_USE: an unfinished job reads it).
+        """Deletes a data set with its shards for good. Where it breaks off, the data set is FAILED and can be deleted again;
+        once it is done, a repeat is NOT_FOUND.
+        Codes: NOT_FOUND, FAILED_PRECONDITION (IN_USE: an unfinished job reads it), UNAVAILABLE (STORE_UNAVAILABLE).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -51,8 +51,9 @@ class DatasetServiceStub:
     ListDatasets: _grpc.UnaryUnaryMultiCallable[_dataset_pb2.ListDatasetsRequest, _dataset_pb2.ListDatasetsResponse]
     """Lists data sets, newest first. Codes: INVALID_ARGUMENT (page_token)."""
     DeleteDataset: _grpc.UnaryUnaryMultiCallable[_dataset_pb2.DeleteDatasetRequest, _dataset_pb2.DeleteDatasetResponse]
-    """Deletes a data set with its shards for good. Idempotent within a page of retries: a second call is NOT_FOUND.
-    Codes: NOT_FOUND, FAILED_PRECONDITION (IN_USE: an unfinished job reads it).
+    """Deletes a data set with its shards for good. Where it breaks off, the data set is FAILED and can be deleted again;
+    once it is done, a repeat is NOT_FOUND.
+    Codes: NOT_FOUND, FAILED_PRECONDITION (IN_USE: an unfinished job reads it), UNAVAILABLE (STORE_UNAVAILABLE).
     """
 
 @_typing.type_check_only
@@ -78,8 +79,9 @@ class DatasetServiceAsyncStub(DatasetServiceStub):
     ListDatasets: _aio.UnaryUnaryMultiCallable[_dataset_pb2.ListDatasetsRequest, _dataset_pb2.ListDatasetsResponse]  # type: ignore[assignment]
     """Lists data sets, newest first. Codes: INVALID_ARGUMENT (page_token)."""
     DeleteDataset: _aio.UnaryUnaryMultiCallable[_dataset_pb2.DeleteDatasetRequest, _dataset_pb2.DeleteDatasetResponse]  # type: ignore[assignment]
-    """Deletes a data set with its shards for good. Idempotent within a page of retries: a second call is NOT_FOUND.
-    Codes: NOT_FOUND, FAILED_PRECONDITION (IN_USE: an unfinished job reads it).
+    """Deletes a data set with its shards for good. Where it breaks off, the data set is FAILED and can be deleted again;
+    once it is done, a repeat is NOT_FOUND.
+    Codes: NOT_FOUND, FAILED_PRECONDITION (IN_USE: an unfinished job reads it), UNAVAILABLE (STORE_UNAVAILABLE).
     """
 
 class DatasetServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -138,8 +140,9 @@ class DatasetServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _dataset_pb2.DeleteDatasetRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_dataset_pb2.DeleteDatasetResponse, _abc.Awaitable[_dataset_pb2.DeleteDatasetResponse]]:
-        """Deletes a data set with its shards for good. Idempotent within a page of retries: a second call is NOT_FOUND.
-        Codes: NOT_FOUND, FAILED_PRECONDITION (IN_USE: an unfinished job reads it).
+        """Deletes a data set with its shards for good. Where it breaks off, the data set is FAILED and can be deleted again;
+        once it is done, a repeat is NOT_FOUND.
+        Codes: NOT_FOUND, FAILED_PRECONDITION (IN_USE: an unfinished job reads it), UNAVAILABLE (STORE_UNAVAILABLE).
         """
 
 def add_DatasetServiceServicer_to_server(servicer: DatasetServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -121,7 +121,9 @@ class JobServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteJob(self, request, context):
-        """Deletes an ended job with its model and updates for good. Codes: NOT_FOUND, FAILED_PRECONDITION (NOT_ENDED).
+        """Deletes an ended job with its model and updates for good. Where it breaks off, the job stays and can be deleted
+        again; once it is done, a repeat is NOT_FOUND.
+        Codes: NOT_FOUND, FAILED_PRECONDITION (NOT_ENDED), UNAVAILABLE (STORE_UNAVAILABLE).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

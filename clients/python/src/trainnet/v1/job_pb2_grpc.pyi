@@ -51,7 +51,10 @@ class JobServiceStub:
     Codes: NOT_FOUND.
     """
     DeleteJob: _grpc.UnaryUnaryMultiCallable[_job_pb2.DeleteJobRequest, _job_pb2.DeleteJobResponse]
-    """Deletes an ended job with its model and updates for good. Codes: NOT_FOUND, FAILED_PRECONDITION (NOT_ENDED)."""
+    """Deletes an ended job with its model and updates for good. Where it breaks off, the job stays and can be deleted
+    again; once it is done, a repeat is NOT_FOUND.
+    Codes: NOT_FOUND, FAILED_PRECONDITION (NOT_ENDED), UNAVAILABLE (STORE_UNAVAILABLE).
+    """
     GetModel: _grpc.UnaryUnaryMultiCallable[_job_pb2.GetModelRequest, _job_pb2.GetModelResponse]
     """Grants the download of a round's model, the last merged one by default.
     Codes: NOT_FOUND, FAILED_PRECONDITION (NO_MODEL, COLLECTED).
@@ -84,7 +87,10 @@ class JobServiceAsyncStub(JobServiceStub):
     Codes: NOT_FOUND.
     """
     DeleteJob: _aio.UnaryUnaryMultiCallable[_job_pb2.DeleteJobRequest, _job_pb2.DeleteJobResponse]  # type: ignore[assignment]
-    """Deletes an ended job with its model and updates for good. Codes: NOT_FOUND, FAILED_PRECONDITION (NOT_ENDED)."""
+    """Deletes an ended job with its model and updates for good. Where it breaks off, the job stays and can be deleted
+    again; once it is done, a repeat is NOT_FOUND.
+    Codes: NOT_FOUND, FAILED_PRECONDITION (NOT_ENDED), UNAVAILABLE (STORE_UNAVAILABLE).
+    """
     GetModel: _aio.UnaryUnaryMultiCallable[_job_pb2.GetModelRequest, _job_pb2.GetModelResponse]  # type: ignore[assignment]
     """Grants the download of a round's model, the last merged one by default.
     Codes: NOT_FOUND, FAILED_PRECONDITION (NO_MODEL, COLLECTED).
@@ -150,7 +156,10 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _job_pb2.DeleteJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_job_pb2.DeleteJobResponse, _abc.Awaitable[_job_pb2.DeleteJobResponse]]:
-        """Deletes an ended job with its model and updates for good. Codes: NOT_FOUND, FAILED_PRECONDITION (NOT_ENDED)."""
+        """Deletes an ended job with its model and updates for good. Where it breaks off, the job stays and can be deleted
+        again; once it is done, a repeat is NOT_FOUND.
+        Codes: NOT_FOUND, FAILED_PRECONDITION (NOT_ENDED), UNAVAILABLE (STORE_UNAVAILABLE).
+        """
 
     @_abc_1.abstractmethod
     def GetModel(

@@ -97,7 +97,8 @@ class Datasets:
         return [self.view(row) for row in rows], token
 
     async def delete(self, name: str) -> None:
-        """Removes the rows first, then the bytes: what a crash leaves behind has no row, and nobody reads it."""
+        """Removes the bytes, then the rows: as long as bytes are left, the data set is there to be deleted again. No
+        job may begin with it from the first moment on."""
         row = await self._row(name)
         async with self._context.database.write() as tx:
             using = await tx.one(
@@ -105,13 +106,18 @@ class Datasets:
             )
             if using is not None:
                 raise InUse(f"{name} is used by {names.job(using.id)}: cancel that job first")
-            await tx.execute(update(jobs).where(jobs.c.dataset == row.id).values(dataset=None, plan=None))
             await task_store.delete_of_dataset(tx, row.id)
-            await tx.execute(delete(datasets).where(datasets.c.id == row.id))
+            half = "its deletion was not finished: delete it again"
+            await tx.execute(
+                update(datasets).where(datasets.c.id == row.id).values(state=DatasetState.FAILED, message=half)
+            )
         try:
             await asyncio.to_thread(self._context.store.delete_prefix, f"datasets/{row.id}/")
         except StoreError as error:
-            raise StoreAway(f"{name} is deleted, its bytes are not yet: {error}") from error
+            raise StoreAway(f"{name} is not deleted whole, delete it again: {error}") from error
+        async with self._context.database.write() as tx:
+            await tx.execute(update(jobs).where(jobs.c.dataset == row.id).values(dataset=None, plan=None))
+            await tx.execute(delete(datasets).where(datasets.c.id == row.id))
 
     # --- results of tasks ---
 

@@ -95,19 +95,23 @@ class Jobs:
         return await self.get(name)
 
     async def delete(self, name: str) -> None:
+        """Removes the bytes of an ended job, then its rows: as long as bytes are left, the job is there to be deleted
+        again. It says that they are collected from the first moment on."""
         async with self._context.database.write() as tx:
             row = await self._row(tx, name)
             if row.state not in ENDED_JOBS:
                 raise NotEnded(f"{name} is {row.state}: cancel it first")
-            # Contributions stay: they are what the workers earned.
-            await tx.execute(delete(updates).where(updates.c.job == row.id))
-            await tx.execute(delete(tasks).where(tasks.c.job == row.id))
-            await tx.execute(delete(jobs).where(jobs.c.id == row.id))
+            await tx.execute(rounds.update().where(rounds.c.job == row.id).values(collected=True))
         try:
             for prefix in (f"jobs/{row.id}/", f"uploads/{row.id}/"):
                 await asyncio.to_thread(self._context.store.delete_prefix, prefix)
         except StoreError as error:
-            raise StoreAway(f"{name} is deleted, its bytes are not yet: {error}") from error
+            raise StoreAway(f"{name} is not deleted whole, delete it again: {error}") from error
+        async with self._context.database.write() as tx:
+            # Contributions stay: they are what the workers earned.
+            await tx.execute(delete(updates).where(updates.c.job == row.id))
+            await tx.execute(delete(tasks).where(tasks.c.job == row.id))
+            await tx.execute(delete(jobs).where(jobs.c.id == row.id))
 
     async def model(self, name: str, number: int) -> tuple[int, list[job_pb2.ModelFile]]:
         """(round, files) of a model's folder; the small files are made here."""
