@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from clients.python.tests.peer import TOKEN, Peer, model_file
+from trainnet.cli._output import print_table
 from trainnet.cli.main import main
 from trainnet.v1 import artifact_pb2, job_pb2, worker_pb2
 
@@ -275,3 +277,13 @@ def test_help_needs_no_grpc() -> None:
 
 def test_the_version_is_shown(run: Run) -> None:
     assert run("--version").out.startswith("trainnet 0.")
+
+
+def test_a_narrow_terminal_gets_remarks_below_the_table(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "40")
+    print_table(["job", ""], [("first", "x " * 30), ("second", "")], empty="")
+    wrapped = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+    assert [line.split()[0] for line in wrapped.splitlines()[:4]] == ["job", "first", "second", "first:"]

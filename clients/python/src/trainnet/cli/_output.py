@@ -6,9 +6,12 @@ import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
@@ -20,29 +23,50 @@ def print_json(value: Mapping[str, Any]) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, empty: str) -> None:
-    """A table, or one line where there is nothing. A column whose name begins with `>` is set to the right."""
+    """A table, or one line where there is nothing. A column whose name begins with `>` is set to the right; a last one
+    without a name is for remarks, which stand below the table where the terminal is too narrow for them."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.text import Text
 
     lines = [tuple(row) for row in rows]
     console = Console(highlight=False)
     if not lines:
         console.print(empty, markup=False)
         return
+    table = _table(columns, lines)
+    if not console.is_terminal:  # a pipe has no width: do not fold what a program may read
+        console.width = 10_000
+    elif (
+        not columns[-1] and console.measure(table, options=console.options.update(width=10_000)).maximum > console.width
+    ):
+        console.print(_table(columns[:-1], [line[:-1] for line in lines]))
+        for line in lines:
+            if line[-1]:
+                console.print(Text(f"{line[0]}: {line[-1]}"))
+        return
+    console.print(table, soft_wrap=not console.is_terminal)
+
+
+def _table(columns: Sequence[str], lines: Sequence[Sequence[str]]) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(box=None, pad_edge=False, header_style="bold")
     for index, name in enumerate(columns):
         right = name.startswith(">")
         # The first column names the thing, and is there to be copied: the others fold before it.
+        # Where they fold they keep words whole.
+        word = max((len(word) for line in lines for word in line[index].split()), default=0)
         table.add_column(
-            name.removeprefix(">"), justify="right" if right else "left", overflow="fold", no_wrap=index == 0
+            name.removeprefix(">"),
+            justify="right" if right else "left",
+            overflow="fold",
+            no_wrap=index == 0,
+            min_width=min(word, 10),
         )
-    from rich.text import Text
-
-    for row in lines:
-        table.add_row(*(Text(cell) for cell in row))
-    if not console.is_terminal:  # a pipe has no width: do not fold what a program may read
-        console.width = 10_000
-    console.print(table, soft_wrap=not console.is_terminal)
+    for line in lines:
+        table.add_row(*(Text(cell) for cell in line))
+    return table
 
 
 def print_facts(facts: Mapping[str, str]) -> None:
@@ -62,7 +86,8 @@ def ago(moment: datetime | None) -> str:
     """How long ago, for people."""
     if moment is None:
         return ""
-    return f"{span(max(0.0, (datetime.now(UTC) - moment).total_seconds()))} ago"
+    number, unit, *_ = span(max(0.0, (datetime.now(UTC) - moment).total_seconds())).split()
+    return f"{number} {unit} ago"
 
 
 def span(seconds: float | None) -> str:

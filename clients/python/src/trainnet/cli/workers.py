@@ -29,7 +29,7 @@ def list_workers(context: typer.Context, as_json: AsJson = False) -> None:
         print_json({"workers": [worker_facts(worker) for worker in found]})
         return
     print_table(
-        ["worker", "name", "pool", "state", ">busy", "device", ">updates", ">rows trained", "seen"],
+        ["worker", "name", "pool", "state", ">busy", ">updates", ">rows", "seen", ""],
         (
             (
                 worker.name.removeprefix("workers/"),
@@ -37,10 +37,10 @@ def list_workers(context: typer.Context, as_json: AsJson = False) -> None:
                 worker.pool,
                 _state(worker),
                 f"{worker.busy}/{worker.slots}",
-                worker.device,
                 f"{worker.accepted_updates:,}",
                 f"{worker.accepted_examples:,}",
                 "now" if worker.online else ago(worker.seen_time),
+                worker.device,
             )
             for worker in found
         ),
