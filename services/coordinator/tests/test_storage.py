@@ -9,15 +9,17 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, text
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.schema import CreateTable
 
 from services.coordinator.tests.scene import Scene
+from trainnet.coordinator.messaging import relay
 from trainnet.coordinator.storage import schema
-from trainnet.coordinator.storage.database import open_database
+from trainnet.coordinator.storage.database import Conflict, open_database, undone
 from trainnet.coordinator.storage.migrate import migrate
 from trainnet.coordinator.storage.pages import page_of
 from trainnet.coordinator.storage.schema import attempts, outbox, replicas, tasks, updates
+from trainnet.coordinator.usecases import merging
 from trainnet.runtime.errors import InvalidArgument
 
 
@@ -41,6 +43,23 @@ async def test_migrating_again_changes_nothing(scene: Scene) -> None:
 def test_every_table_can_be_made_on_postgresql() -> None:
     for table in schema.metadata.sorted_tables:
         assert str(CreateTable(table).compile(dialect=postgresql.dialect()))  # type: ignore[no-untyped-call]
+
+
+def test_a_claim_takes_no_more_than_its_limit_on_postgresql() -> None:
+    """A subquery with SKIP LOCKED may run once for each row there; a CTE runs once."""
+    for claim in (merging._CLAIM, relay._CLAIM):
+        compiled = str(claim.compile(dialect=postgresql.dialect()))  # type: ignore[no-untyped-call]
+        assert compiled.startswith("WITH claimable AS")
+        assert compiled.count("SKIP LOCKED") == 1
+
+
+@pytest.mark.parametrize(("code", "raised"), [("40P01", Conflict), ("40001", Conflict), ("23505", DBAPIError)])
+def test_a_transaction_that_met_another_may_be_tried_again(code: str, raised: type[Exception]) -> None:
+    class Refusal(Exception):
+        sqlstate = code
+
+    with pytest.raises(raised), undone():
+        raise DBAPIError("UPDATE tasks", None, Refusal())
 
 
 async def test_commits_are_durable_and_readers_do_not_block(scene: Scene) -> None:

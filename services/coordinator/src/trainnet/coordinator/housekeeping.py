@@ -6,6 +6,7 @@ Every loop works from rows and deadlines, never from what was sent: a lost messa
 import asyncio
 
 from trainnet.coordinator.sessions import Sessions
+from trainnet.coordinator.storage.database import Conflict
 from trainnet.coordinator.usecases.context import Context
 from trainnet.coordinator.usecases.leases import Leases
 from trainnet.coordinator.usecases.retention import Retention
@@ -36,28 +37,35 @@ class Housekeeping:
         while not await wait_or_stop(stop, period):
             now = self._context.monotonic()
             self._forgive(now - asleep - period, now)
-            for session in self._sessions:
-                for attempt in list(session.attempts.values()):
-                    if attempt.deadline < now:
-                        self._sessions.drop(session.worker, attempt.fence)
-                        if await self._leases.expire(attempt.fence, leased=attempt.leased):
-                            what = "lease" if attempt.leased else "assignment"
-                            self._log.warning(
-                                f"{what} expired", fence=attempt.fence, worker=session.worker, job=attempt.job
-                            )
-                self._sessions.forget(session)
-            up = now - self._started
-            if up > settings.claim_ttl:
-                for fence in await self._leases.expired_claims():
-                    if await self._leases.expire_overdue(fence):
-                        self._log.warning("claim expired", fence=fence)
-            if up > settings.lease_ttl:
-                await self._leases.close_lost_sessions(2 * settings.lease_ttl)
-                mine = [fence for session in self._sessions for fence in session.attempts]
-                for fence in await self._leases.orphans(mine, settings.lease_ttl):
-                    if await self._leases.expire_overdue(fence, settings.lease_ttl):
-                        self._log.warning("orphaned lease expired", fence=fence)
+            try:
+                await self._expire_once(now)
+            except Conflict:
+                self._log.debug("expiry met another change, next time")
             asleep = self._context.monotonic()
+
+    async def _expire_once(self, now: float) -> None:
+        settings = self._context.settings
+        for session in self._sessions:
+            for attempt in list(session.attempts.values()):
+                if attempt.deadline < now:
+                    self._sessions.drop(session.worker, attempt.fence)
+                    if await self._leases.expire(attempt.fence, leased=attempt.leased):
+                        what = "lease" if attempt.leased else "assignment"
+                        self._log.warning(
+                            f"{what} expired", fence=attempt.fence, worker=session.worker, job=attempt.job
+                        )
+            self._sessions.forget(session)
+        up = now - self._started
+        if up > settings.claim_ttl:
+            for fence in await self._leases.expired_claims():
+                if await self._leases.expire_overdue(fence):
+                    self._log.warning("claim expired", fence=fence)
+        if up > settings.lease_ttl:
+            await self._leases.close_lost_sessions(2 * settings.lease_ttl)
+            mine = [fence for session in self._sessions for fence in session.attempts]
+            for fence in await self._leases.orphans(mine, settings.lease_ttl):
+                if await self._leases.expire_overdue(fence, settings.lease_ttl):
+                    self._log.warning("orphaned lease expired", fence=fence)
 
     def _forgive(self, stalled: float, now: float) -> None:
         """This process stood still: nobody could renew anything, and what was said meanwhile is not read yet. Leases
@@ -87,8 +95,11 @@ class Housekeeping:
                 for attempt in session.attempts.values()
                 if attempt.leased and attempt.deadline > now
             }
-            for fence in await self._leases.flush(seen, list(holders)):
-                self._sessions.call_back(holders[fence], fence, "the attempt is not live any more")
+            try:
+                for fence in await self._leases.flush(seen, list(holders)):
+                    self._sessions.call_back(holders[fence], fence, "the attempt is not live any more")
+            except Conflict:
+                self._log.debug("the flush met another change, next time")
             if stopping:
                 return
 

@@ -9,6 +9,7 @@ from trainnet.coordinator.domain.scheduling import match
 from trainnet.coordinator.domain.states import Pool
 from trainnet.coordinator.messaging.assignments import ring
 from trainnet.coordinator.sessions import LiveAttempt, Sessions, WorkerSession
+from trainnet.coordinator.storage.database import Conflict
 from trainnet.coordinator.usecases.context import Context
 from trainnet.coordinator.usecases.leases import Leases, ready_task
 from trainnet.runtime.log import get_logger
@@ -39,8 +40,11 @@ class Scheduler:
             except TimeoutError:
                 pass  # tasks that another replica made ready, and pauses that ended
             self._wanted.clear()
-            while await self.pass_once():
-                pass
+            try:
+                while await self.pass_once():
+                    pass
+            except Conflict:
+                self._wanted.set()
 
     async def pass_once(self) -> int:
         """One look at what is ready and who is free; answers how many tasks were given out."""

@@ -35,9 +35,11 @@ _WAITING = (
     .order_by(outbox.c.id)
     .limit(BATCH)
 )
+_CLAIMABLE = _WAITING.with_for_update(skip_locked=True).cte("claimable")
+# A CTE: PostgreSQL may run a subquery with SKIP LOCKED once for each row, and then it takes far more than the limit.
 _CLAIM = (
     update(outbox)
-    .where(outbox.c.id.in_(_WAITING.with_for_update(skip_locked=True).scalar_subquery()))
+    .where(outbox.c.id.in_(select(_CLAIMABLE.c.id)))
     .values(claimed_until=bindparam("until"), attempts=outbox.c.attempts + 1)
     .returning(outbox)
 )

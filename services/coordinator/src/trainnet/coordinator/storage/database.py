@@ -2,17 +2,39 @@
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Connection, CursorResult, Executable, Row, create_engine, event
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from trainnet.runtime.errors import Unavailable
+
 _WRITE = "trainnet_write"
+_MET_ANOTHER = frozenset({"40001", "40P01"})
+"""PostgreSQL's codes for a transaction that was undone because it met another one."""
+
+
+class Conflict(Unavailable):
+    """Two changes met and this one was undone; try again."""
+
+    reason = "CONFLICT"
+
+
+@contextmanager
+def undone() -> Iterator[None]:
+    """Tells a transaction that PostgreSQL undid for the sake of another one from one that is wrong."""
+    try:
+        yield
+    except DBAPIError as error:
+        if getattr(error.orig, "sqlstate", None) in _MET_ANOTHER:
+            raise Conflict from error
+        raise
 
 
 @dataclass
@@ -68,7 +90,10 @@ class Database(ABC):
 
     @abstractmethod
     def write(self) -> AbstractAsyncContextManager[Transaction]:
-        """Commits at the end, rolls back on an exception. Keep the network out of it: others wait."""
+        """Commits at the end, rolls back on an exception. Keep the network out of it: others wait.
+
+        Raises Conflict when the database undid it for the sake of another transaction.
+        """
 
     @abstractmethod
     async def run_sync(self, work: Callable[[Connection], None]) -> None:
@@ -92,9 +117,10 @@ class ServerDatabase(Database):
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[Transaction]:
-        async with self._engine.begin() as connection:
-            transaction = Transaction(connection)
-            yield transaction
+        with undone():
+            async with self._engine.begin() as connection:
+                transaction = Transaction(connection)
+                yield transaction
         self.on_commit(transaction.effects)
 
     async def run_sync(self, work: Callable[[Connection], None]) -> None:

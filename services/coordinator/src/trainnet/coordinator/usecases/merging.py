@@ -36,13 +36,13 @@ _CLAIMABLE = (
     )
     .order_by(tasks.c.priority, tasks.c.id)
     .limit(bindparam("limit"))
+    .with_for_update(skip_locked=True)
+    .cte("claimable")
 )
+# A CTE: PostgreSQL may run a subquery with SKIP LOCKED once for each row, and then it takes far more than the limit.
 _CLAIM = (
     update(tasks)
-    .where(
-        tasks.c.id.in_(_CLAIMABLE.with_for_update(skip_locked=True).scalar_subquery()),
-        tasks.c.state == TaskState.READY,
-    )
+    .where(tasks.c.id.in_(select(_CLAIMABLE.c.id)), tasks.c.state == TaskState.READY)
     .values(state=TaskState.LEASED)
     .returning(tasks)
 )
