@@ -60,7 +60,7 @@ def nothing_is_made(stack: Stack, good: str) -> Iterator[None]:
         (["-a", "mlp", "--set", "batch_size=0"], ["batch_size", "from 1 to 65536"]),
         (["-a", "mlp", "--set", "hidden=big"], ["hidden", "list of whole numbers"]),
         (["-a", "mlp", "--set", "lerning_rate=0.1"], ["lerning_rate", "learning_rate"]),
-        (["-a", "mlp", "--set", "learning_rate"], ["learning_rate", "--set lr=0.1"]),
+        (["-a", "mlp", "--set", "learning_rate"], ["learning_rate", "--set learning_rate=0.1"]),
         (["-a", "mlp", "--set", "optimizer=magic"], ["optimizer", "sgd, adamw"]),
         (["-a", "mlp", "--pool", "friends"], ["pool", "friends", "trusted", "public"]),
         (["-a", "cnn"], ["cnn takes image", "is tabular", "use mlp"]),
@@ -105,15 +105,17 @@ def test_a_file_that_is_not_what_it_claims(
 def test_a_file_that_only_a_reader_finds_bad(
     stack: Stack, trainnet: Command, tmp_path: Path, content: str, arguments: list[str], words: list[str]
 ) -> None:
-    """The data set stays, FAILED with the reason; no job is made."""
-    jobs = stack.rows.all("SELECT id FROM jobs")
+    """Training on it leaves neither a data set nor a job; uploaded by itself it stays, FAILED with the reason."""
+    jobs, datasets = stack.rows.all("SELECT id FROM jobs"), stack.rows.all("SELECT id FROM datasets")
     file = tmp_path / "data.csv"
     file.write_text(content)
-    line = trainnet("train", file, "-a", "mlp", *arguments, "--wait", "--json").complaint(FAILED, "datasets/", *words)
+    trainnet("train", file, "-a", "mlp", *arguments, "--wait", "--json").complaint(USAGE, "data.csv", *words)
+    assert stack.rows.all("SELECT id FROM jobs") == jobs
+    assert stack.rows.all("SELECT id FROM datasets") == datasets
+    line = trainnet("datasets", "upload", file, *arguments, "--json").complaint(FAILED, "datasets/", *words)
     failed = next(item for item in trainnet("datasets", "list", "--json").json["datasets"] if item["dataset"] in line)
     assert failed["state"] == "FAILED"
     assert failed["message"] in line
-    assert stack.rows.all("SELECT id FROM jobs") == jobs
     trainnet("datasets", "delete", failed["dataset"], "--yes")
 
 
@@ -129,14 +131,12 @@ def test_a_file_that_only_a_reader_finds_bad(
 def test_a_table_that_nothing_can_be_learned_from(
     stack: Stack, trainnet: Command, tmp_path: Path, columns: dict[str, list[Any]], words: list[str]
 ) -> None:
-    jobs = stack.rows.all("SELECT id FROM jobs")
+    jobs, datasets = stack.rows.all("SELECT id FROM jobs"), stack.rows.all("SELECT id FROM datasets")
     file = tmp_path / "data.parquet"
     pq.write_table(pa.table(columns), file)
-    line = trainnet("train", file, "-a", "mlp", "--wait", "--json").complaint(FAILED, "datasets/", *words)
-    name = line.removeprefix("error: ").partition(":")[0]
-    assert trainnet("datasets", "show", name, "--json").json["state"] == "FAILED"
+    trainnet("train", file, "-a", "mlp", "--wait", "--json").complaint(USAGE, "data.parquet", *words)
     assert stack.rows.all("SELECT id FROM jobs") == jobs
-    trainnet("datasets", "delete", name, "--yes")
+    assert stack.rows.all("SELECT id FROM datasets") == datasets
 
 
 @pytest.mark.usefixtures("nothing_is_made")

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from trainnet.client._config import resolve
 from trainnet.client._datasets import Dataset, Datasets, TransferProgress
-from trainnet.client._errors import FieldViolation, InvalidArgument, InvalidFile
+from trainnet.client._errors import DatasetFailed, FieldViolation, InvalidArgument, InvalidFile
 from trainnet.client._hyperparameters import check_hyperparameters, nearest
 from trainnet.client._jobs import Job, Jobs
 from trainnet.client._models import Architecture, Worker
@@ -113,7 +113,8 @@ class Client:
     ) -> Dataset | None:
         """The data set meant, READY: itself, one by name, or a file, which is uploaded. None stays None.
 
-        Raises InvalidFile when a text is neither a file nor a data set's name, NotFound, DatasetFailed.
+        Raises InvalidFile when a text is neither a file nor a data set's name, and when nothing can be learnt from the
+        file (it is then deleted again); NotFound, DatasetFailed.
         """
         if dataset_or_path is None:
             return None
@@ -127,7 +128,13 @@ class Client:
             return self.datasets.get(dataset_or_path).wait(watch=watch)
         if not path.exists():
             raise InvalidFile(str(path), "no such file", hint="check the path, or name a data set as datasets/…")
-        return self.datasets.upload(path, label, progress=progress).wait(watch=watch)
+        dataset = self.datasets.upload(path, label, progress=progress)
+        try:
+            return dataset.wait(watch=watch)
+        except DatasetFailed as error:
+            # Who named a file asked for no data set: one that is of no use must not be left behind.
+            dataset.delete()
+            raise InvalidFile(str(path), dataset.message or "cannot be used", hint=error.hint) from error
 
     def _check(self, name: str, hyperparameters: Mapping[str, Any], *, has_data: bool) -> None:
         found = self.architectures.get(name)
