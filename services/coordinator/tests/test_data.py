@@ -26,7 +26,7 @@ from trainnet.coordinator.usecases.errors import (
     RequestIdReused,
     UploadIncomplete,
 )
-from trainnet.coordinator.usecases.jobs import Jobs
+from trainnet.coordinator.usecases.jobs import PUBLIC_UPDATE_NORM, Jobs, completed
 from trainnet.coordinator.usecases.uploads import StoreAway
 from trainnet.runtime import digest
 from trainnet.runtime.errors import InvalidArgument
@@ -385,3 +385,16 @@ async def test_a_job_says_what_it_waits_for(scene: Scene) -> None:
     assert (await scene.view(job)).state_message == ""
     assert (await scene.view(other)).state_message == ""
     assert (await scene.view(third)).state_message == "waits for a free worker to prepare it"
+
+
+@pytest.mark.parametrize(
+    ("pool", "asked", "bound"),
+    [
+        (job_pb2.POOL_TRUSTED, 0, 0),
+        (job_pb2.POOL_PUBLIC, 0, PUBLIC_UPDATE_NORM),
+        (job_pb2.POOL_PUBLIC, 5, 5),
+    ],
+)
+def test_updates_of_strangers_are_bounded(pool: job_pb2.Pool, asked: float, bound: float) -> None:
+    spec = job_pb2.JobSpec(architecture="noop", pool=pool, merge=job_pb2.MergePolicy(max_update_norm=asked))
+    assert completed(spec).merge.max_update_norm == bound

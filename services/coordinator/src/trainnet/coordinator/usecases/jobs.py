@@ -32,6 +32,11 @@ from trainnet.runtime.store_errors import StoreError
 from trainnet.v1 import artifact_pb2, dataset_pb2, job_pb2
 
 
+PUBLIC_UPDATE_NORM = 1000.0
+"""Bound on the L2 norm of a stranger's update where the owner sets none: far above what an epoch moves a model by, far
+below what one poisoned update needs to wipe out the rest."""
+
+
 class Jobs:
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -277,4 +282,6 @@ def completed(given: job_pb2.JobSpec) -> job_pb2.JobSpec:
     spec.pool = spec.pool or job_pb2.POOL_TRUSTED
     spec.plan.kind = spec.plan.kind or dataset_pb2.SHARD_KIND_IID
     spec.merge.strategy = spec.merge.strategy or job_pb2.MERGE_STRATEGY_FEDAVG
+    if spec.pool == job_pb2.POOL_PUBLIC and not spec.merge.max_update_norm:
+        spec.merge.max_update_norm = PUBLIC_UPDATE_NORM
     return spec
