@@ -31,7 +31,6 @@ from trainnet.runtime.errors import InvalidArgument
 from trainnet.runtime.store_errors import StoreError
 from trainnet.v1 import artifact_pb2, dataset_pb2, job_pb2
 
-
 PUBLIC_UPDATE_NORM = 1000.0
 """Bound on the L2 norm of a stranger's update where the owner sets none: far above what an epoch moves a model by, far
 below what one poisoned update needs to wipe out the rest."""
