@@ -10,6 +10,9 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def main() -> int:
+    from trainnet.aggregator.memory import return_freed_buffers
+
+    return_freed_buffers()
     from trainnet.aggregator.app import main as serve
     from trainnet.runtime import lifecycle
 

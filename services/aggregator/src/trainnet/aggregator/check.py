@@ -25,7 +25,7 @@ from trainnet.v1.merge_pb2 import CheckWork
 
 _DEPTH = 2
 # Checks run beside each other and beside a merge: shorter slices than its keep them from deciding the peak of memory.
-_SLICES_OF_MERGE = 2
+_SLICES_OF_MERGE = 4
 # Room for metadata beside the base's own header.
 _EXTRA_HEADER = 64 * 1024
 
