@@ -24,8 +24,9 @@ from trainnet.runtime.errors import (
     Unavailable,
     describe,
 )
+from trainnet.runtime.keepalive import CLIENT_OPTIONS
 from trainnet.runtime.lifecycle import StartupError
-from trainnet.runtime.server import CLIENT_OPTIONS, GrpcServer
+from trainnet.runtime.server import GrpcServer
 from trainnet.v1._imports.buf.validate import validate_pb2
 
 KINDS = ["unary_unary", "unary_stream", "stream_unary", "stream_stream"]

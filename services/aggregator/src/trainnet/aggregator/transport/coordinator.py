@@ -13,6 +13,7 @@ import grpc.aio
 from google.protobuf.duration_pb2 import Duration
 
 from trainnet.runtime.errors import WireError, describe
+from trainnet.runtime.keepalive import CLIENT_OPTIONS
 from trainnet.runtime.log import get_logger
 from trainnet.v1 import merge_pb2_grpc
 from trainnet.v1.merge_pb2 import (
@@ -44,9 +45,7 @@ _PASSING = frozenset(
     }
 )
 _OPTIONS = [
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-    ("grpc.keepalive_permit_without_calls", 1),
+    *CLIENT_OPTIONS,
     # gRPC's own reconnect pause grows to two minutes; ours decides.
     ("grpc.initial_reconnect_backoff_ms", 50),
     ("grpc.max_reconnect_backoff_ms", 1_000),

@@ -11,7 +11,7 @@ from trainnet.coordinator.storage import tasks as task_store
 from trainnet.coordinator.storage.database import Transaction
 from trainnet.coordinator.storage.events import emit, timestamp
 from trainnet.coordinator.storage.pages import page_of
-from trainnet.coordinator.storage.schema import datasets, jobs, plans, shards
+from trainnet.coordinator.storage.schema import datasets, jobs
 from trainnet.coordinator.usecases.context import Context
 from trainnet.coordinator.usecases.errors import InUse, NoSuchResource, NotUploading, RequestIdReused, UploadIncomplete
 from trainnet.coordinator.usecases.uploads import StoreAway, declared
@@ -179,9 +179,3 @@ class Datasets:
         if row.prepared is not None:
             view.prepare_time.CopyFrom(timestamp(row.prepared))
         return view
-
-
-async def plan_rows(tx: Transaction, plan_id: str) -> tuple[Row[Any] | None, list[Row[Any]]]:
-    """A plan and its shards in order."""
-    plan = await tx.one(select(plans).where(plans.c.id == plan_id))
-    return plan, await tx.all(select(shards).where(shards.c.plan == plan_id).order_by(shards.c.shard))

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import grpc
 
+from trainnet.runtime.keepalive import CLIENT_OPTIONS
+
 MAX_MESSAGE = 1024 * 1024
 
 _OPTIONS: list[tuple[str, int]] = [
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.max_pings_without_data", 0),
+    *CLIENT_OPTIONS,
     # The session has its own pauses between attempts; the channel's come on top.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1_000),
