@@ -17,6 +17,7 @@ import pytest
 
 from trainnet.v1.dataset_pb2 import DATASET_FORMAT_CSV, ShardPlan
 from trainnet.v1.task_pb2 import (
+    TASK_KIND_INITIALIZE,
     TASK_KIND_INSPECT,
     TASK_KIND_PREPARE,
     TASK_KIND_TRAIN,
@@ -157,6 +158,23 @@ async def test_join_work_and_leave(
     await agent.task
     assert not identity.exists()
     assert not (tmp_path / "worker" / "cache").exists()
+
+
+async def test_a_task_that_takes_more_memory_than_the_owner_allows(
+    start: Start, peer: Any, noop: Any, model_of: Any, tasks: Any, iris_csv: Path, eventually: Any
+) -> None:
+    model = model_of("mlp", tasks.inspect(iris_csv), hidden=[20_000, 20_000])  # 1.6 GB of weights
+    peer.give(1, TASK_KIND_INITIALIZE, initialize=InitializeSpec(model=model))
+    agent = await start(max_memory="1GB")
+    assert peer.hellos[0].capabilities.memory_bytes == 10**9
+    await eventually(lambda: 1 in peer.failures, "failure", 60)
+    failure = peer.failures[1]
+    assert failure.reason == FAIL_REASON_WORKER
+    assert "more than the 1.00 GB that --max-memory leaves each slot of this worker; raise it" in failure.message
+    # The process was replaced, and does what fits.
+    noop(2)
+    await eventually(lambda: 2 in peer.results, "result", 60)
+    assert await agent.is_warm()
 
 
 async def test_a_second_start_is_the_same_worker(start: Start, peer: Any, eventually: Any, tmp_path: Path) -> None:

@@ -48,6 +48,11 @@ async def test_nobody_at_the_address(tmp_path: Path) -> None:
         (["http://host:1"], "ADDRESS is wrong: expected host:port without a scheme"),
         (["host:1", "--slots", "0"], "--slots is wrong"),
         (["host:1", "--max-disk", "much"], "--max-disk is wrong: 'much' is no size"),
+        (["host:1", "--max-memory", "800M"], "--max-memory is wrong: 0.8 GB is too little for 1 slot; set it to"),
+        (["host:1", "--max-memory", "1GB", "--slots", "2"], "1 GB is too little for 2 slots"),
+        (["host:1", "--max-bandwidth", "10Mbps"], "--max-bandwidth is wrong: '10Mbps' is no rate; set it to"),
+        (["host:1", "--max-bandwidth", "9k"], "--max-bandwidth is wrong"),
+        (["host:1", "--max-threads", "-1"], "--max-threads is wrong"),
     ],
 )
 async def test_wrong_options(tmp_path: Path, arguments: list[str], message: str) -> None:
@@ -73,6 +78,23 @@ async def test_nothing_runs_here(tmp_path: Path) -> None:
         assert "start it with `trainnet worker join ADDRESS`" in err
     code, _, err = await worker("leave", "--data", str(tmp_path / "none"))
     assert code == 4
+
+
+async def test_the_limits_are_kept_told_and_shown(peer: Any, tmp_path: Path, eventually: Any) -> None:
+    data = str(tmp_path / "data")
+    limits = ("--slots", "2", "--max-threads", "1", "--max-memory", "3GB", "--max-bandwidth", "16Mbit/s")
+    joined = asyncio.create_task(worker("join", peer.address, "--token", "t", "--data", data, *limits))
+    await eventually(lambda: peer.hellos, seconds=60)
+    assert peer.hellos[0].capabilities.memory_bytes == 3_000_000_000
+    code, out, _ = await worker("status", "--json", "--data", data)
+    assert code == 0
+    status = json.loads(out)
+    assert status["max_memory_bytes"] == 3_000_000_000
+    assert status["max_bandwidth_bytes_per_s"] == 2_000_000
+    code, out, _ = await worker("status", "--data", data, COLUMNS="200")
+    assert "2 slots of 1 thread, memory 3 GB, bandwidth 2 MB/s" in out
+    await worker("leave", "--data", data)
+    assert (await joined)[0] == 0
 
 
 async def test_from_join_to_leave(peer: Any, tmp_path: Path, eventually: Any) -> None:

@@ -14,6 +14,7 @@ import structlog
 from trainnet.runtime import lifecycle, log
 from trainnet.worker.agent import control
 from trainnet.worker.agent.agent import Agent
+from trainnet.worker.agent.bandwidth import PIECE, Bandwidth
 from trainnet.worker.agent.cache import ArtifactCache
 from trainnet.worker.agent.capabilities import device_is_plain
 from trainnet.worker.agent.downloads import download
@@ -21,7 +22,7 @@ from trainnet.worker.agent.registration import register
 from trainnet.worker.agent.session import TokenVoid
 from trainnet.worker.agent.storage import CACHE, WORK, AgentFolder, Identity
 from trainnet.worker.agent.trainers import TrainerProcess
-from trainnet.worker.agent.transfers import open_http
+from trainnet.worker.agent.transfers import SMALL, open_http
 from trainnet.worker.agent.work import Performer
 from trainnet.worker.errors import AgentError, JoinRefused
 from trainnet.worker.settings import WorkerSettings
@@ -83,7 +84,13 @@ async def _serve(
 
     # First of all: importing torch takes seconds, joining does not.
     trainers = [
-        TrainerProcess(index, threads=settings.threads_per_slot, on_change=on_change) for index in range(settings.slots)
+        TrainerProcess(
+            index,
+            threads=settings.threads_per_slot,
+            on_change=on_change,
+            max_memory=settings.max_memory_per_slot,
+        )
+        for index in range(settings.slots)
     ]
     for trainer in trainers:
         _ = background.start(trainer.run(), f"trainer {trainer.index}")
@@ -96,15 +103,16 @@ async def _serve(
         identity = joined
 
     shutil.rmtree(settings.data_dir / WORK, ignore_errors=True)
-    http = await stack.enter_async_context(open_http())
+    bandwidth = Bandwidth(settings.max_bandwidth)
+    http = await stack.enter_async_context(open_http(read_ahead=PIECE if bandwidth.limited else SMALL))
     cache = ArtifactCache(
         settings.data_dir / CACHE,
         settings.max_disk,
-        lambda artifact, path, refresh: download(http, artifact, path, refresh),
+        lambda artifact, path, refresh: download(http, bandwidth, artifact, path, refresh),
     )
     agent = Agent(settings, identity, folder, trainers, cache, lambda: _touch_ready(settings))
     agent.performer = Performer(
-        agent.session.exchange, cache, http, settings.data_dir / WORK, agent.on_step, agent.on_report
+        agent.session.exchange, cache, http, bandwidth, settings.data_dir / WORK, agent.on_step, agent.on_report
     )
     agents.append(agent)
 

@@ -45,9 +45,36 @@ def join(
         str | None, typer.Option(envvar="TRAINNET_JOIN_TOKEN", help="Join token; needed the first time only.")
     ] = None,
     name: Annotated[str | None, typer.Option(help="What people call this machine.")] = None,
-    slots: Annotated[int | None, typer.Option(help="Tasks at the same time.")] = None,
-    threads: Annotated[int | None, typer.Option("--threads", "--max-threads", help="Threads of each slot.")] = None,
-    max_disk: Annotated[str | None, typer.Option(help="Most disk for the cache, like 10GB.")] = None,
+    slots: Annotated[int | None, typer.Option(help="Tasks at the same time.", show_default="1")] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            "--max-threads",
+            "--threads",
+            metavar="N",
+            help="Most threads of each slot.",
+            show_default="the cores, shared",
+        ),
+    ] = None,
+    max_memory: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            help="Most memory that training may take, all slots together, like 8GB; a task that needs more fails.",
+            show_default="no limit",
+        ),
+    ] = None,
+    max_disk: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Most disk for the cache, like 10GB.", show_default="10GB")
+    ] = None,
+    max_bandwidth: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RATE",
+            help="Most that downloads and uploads may take together: bytes a second like 2MB/s, or bits like 16Mbit/s.",
+            show_default="no limit",
+        ),
+    ] = None,
     data: DataOption = None,
     paused: Annotated[bool, typer.Option("--pause", help="Join without taking work yet.")] = False,
 ) -> None:
@@ -58,7 +85,9 @@ def join(
         "name": name,
         "slots": slots,
         "threads": threads,
+        "max_memory": max_memory,
         "max_disk": max_disk,
+        "max_bandwidth": max_bandwidth,
         "data_dir": data,
     }
     try:
@@ -75,7 +104,7 @@ def join(
 
 def _as_typed(problem: str, given: dict[str, Any]) -> str:
     """A problem of the settings that names what stands on the command line instead of the variable for it."""
-    options = {"coordinator": "ADDRESS", "join_token": "--token", "data_dir": "--data"}
+    options = {"coordinator": "ADDRESS", "join_token": "--token", "data_dir": "--data", "threads": "--max-threads"}
     for key, value in given.items():
         if value is not None:
             option = options.get(key, f"--{key.replace('_', '-')}")
@@ -149,6 +178,7 @@ def _show(status: dict[str, Any], *, as_json: bool) -> None:
     facts.add_row("coordinator", f"{status['coordinator']} ({_connection(status)})")
     facts.add_row("state", _state(status))
     facts.add_row("contributed", f"{status['accepted_updates']:,} updates, {status['accepted_examples']:,} examples")
+    facts.add_row("limits", _limits(status))
     facts.add_row("cache", f"{status['cache_bytes'] / 1e6:,.0f} of {status['max_cache_bytes'] / 1e6:,.0f} MB")
     console.print(facts)
     if not status["tasks"]:
@@ -173,6 +203,18 @@ def _connection(status: dict[str, Any]) -> str:
     if not status["connected"]:
         return "not connected, trying"
     return "connected" if status["doorbell"] else "connected; no NATS, so tasks come more slowly"
+
+
+def _limits(status: dict[str, Any]) -> str:
+    memory, rate = status["max_memory_bytes"], status["max_bandwidth_bytes_per_s"]
+    slots, threads = status["slots"], status["threads_per_slot"]
+    return ", ".join(
+        (
+            f"{slots} slot{'s' * (slots > 1)} of {threads} thread{'s' * (threads > 1)}",
+            f"memory {memory / 1e9:.3g} GB" if memory else "any memory",
+            f"bandwidth {rate / 1e6:.3g} MB/s" if rate else "any bandwidth",
+        )
+    )
 
 
 def _state(status: dict[str, Any]) -> str:

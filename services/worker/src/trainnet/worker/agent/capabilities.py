@@ -29,7 +29,7 @@ def capabilities(settings: WorkerSettings, info: TrainerInfo | None) -> Capabili
         slots=settings.slots,
         device=info.device if info else "cpu",
         threads=settings.threads_per_slot,
-        memory_bytes=_memory_bytes(),
+        memory_bytes=min(filter(None, (_memory_bytes(), settings.max_memory)), default=0),
         torch_version=info.torch_version if info else _version("torch"),
         device_name=((info.device_name if info else "") or _processor())[:200],
         architectures=ARCHITECTURES,

@@ -12,6 +12,7 @@ import aiohttp
 
 from trainnet.runtime import digest as digests
 from trainnet.v1.artifact_pb2 import Artifact
+from trainnet.worker.agent.bandwidth import Bandwidth
 from trainnet.worker.agent.transfers import BLOCK, SMALL, TRANSIENT, Persistence, signed_headers, signed_url
 from trainnet.worker.errors import TaskError
 
@@ -98,7 +99,9 @@ class _Partial:
         self._file.close()
 
 
-async def download(http: aiohttp.ClientSession, artifact: Artifact, path: Path, refresh: Refresh) -> None:
+async def download(
+    http: aiohttp.ClientSession, bandwidth: Bandwidth, artifact: Artifact, path: Path, refresh: Refresh
+) -> None:
     """Writes the artifact's bytes to `path`, verified. A broken connection goes on where it broke; an expired URL is
     asked for again. Raises TaskError."""
     persistence = Persistence(f"the download of {artifact.key}")
@@ -106,7 +109,7 @@ async def download(http: aiohttp.ClientSession, artifact: Artifact, path: Path, 
     try:
         while True:
             try:
-                status = await _attempt(http, artifact, partial, persistence)
+                status = await _attempt(http, bandwidth, artifact, partial, persistence)
             except TRANSIENT as error:
                 await persistence.broke(str(error) or type(error).__name__)
                 continue
@@ -133,7 +136,9 @@ async def download(http: aiohttp.ClientSession, artifact: Artifact, path: Path, 
         partial.close()
 
 
-async def _attempt(http: aiohttp.ClientSession, artifact: Artifact, partial: _Partial, persistence: Persistence) -> int:
+async def _attempt(
+    http: aiohttp.ClientSession, bandwidth: Bandwidth, artifact: Artifact, partial: _Partial, persistence: Persistence
+) -> int:
     """One request. Answers its status; 200 or 206 mean that the body came to its end."""
     headers = signed_headers(artifact.download)
     if partial.size:
@@ -145,7 +150,9 @@ async def _attempt(http: aiohttp.ClientSession, artifact: Artifact, partial: _Pa
             return response.status
         if partial.size and not _continues(response, partial.size):
             partial.restart()
-        if artifact.size_bytes - partial.size <= SMALL:
+        left = artifact.size_bytes - partial.size
+        if left <= SMALL:
+            await bandwidth.take(left)
             body = await response.read()
             if partial.size + len(body) > artifact.size_bytes:
                 raise _TooLong
@@ -159,6 +166,7 @@ async def _attempt(http: aiohttp.ClientSession, artifact: Artifact, partial: _Pa
                 if partial.size + len(waiting) > artifact.size_bytes:
                     waiting.clear()
                     raise _TooLong
+                await bandwidth.take(len(chunk))
                 if len(waiting) >= BLOCK:
                     block, waiting = waiting, bytearray()
                     await asyncio.to_thread(partial.add, block)

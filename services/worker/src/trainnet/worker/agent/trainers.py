@@ -15,6 +15,7 @@ from pathlib import Path
 import structlog
 
 from trainnet.v1.task_pb2 import TaskResult, TaskSpec
+from trainnet.worker.agent import memory
 from trainnet.worker.agent.backoff import Backoff
 from trainnet.worker.errors import TaskDropped, TaskError
 from trainnet.worker.protocol import (
@@ -54,18 +55,22 @@ class _Run:
 class TrainerProcess:
     """One slot. `run` keeps a process alive; `execute` gives it one task at a time."""
 
-    def __init__(self, index: int, *, threads: int, on_change: Callable[[], None]) -> None:
+    def __init__(
+        self, index: int, *, threads: int, on_change: Callable[[], None], max_memory: int | None = None
+    ) -> None:
+        """`max_memory`: bytes beyond which the process is killed and its task failed."""
         self.index = index
         self.holder: int | None = None
         """Fence of the task that the slot is kept for."""
         self.info: TrainerInfo | None = None
-        self._threads = threads
+        self._threads, self._max_memory = threads, max_memory
         self._on_change = on_change
         self._process: asyncio.subprocess.Process | None = None
         self._warm = False
         self._run: _Run | None = None
         self._next_id = 1
         self._killed = False
+        self._excess = ""
         self._log = structlog.get_logger(__name__).bind(slot=index)
 
     @property
@@ -161,7 +166,8 @@ class TrainerProcess:
             limit=_MAX_LINE,
             env=environment,
         )
-        self._process = process
+        self._process, self._excess = process, ""
+        guard = asyncio.create_task(self._hold_to_limit(process))
         try:
             if process.stdout is not None:
                 while line := await process.stdout.readline():
@@ -171,6 +177,7 @@ class TrainerProcess:
             self._log.error("trainer process spoke no protocol", error=str(error))
             code = -signal.SIGKILL
         finally:
+            guard.cancel()
             self._warm = False
             if process.returncode is None:
                 process.kill()
@@ -178,15 +185,26 @@ class TrainerProcess:
             if process.stdin is not None:
                 process.stdin.close()
             self._process = None
-            death = _describe(process.returncode or 0)
-            self._bury(death)
-        return _describe(code)
+            self._bury(self._excess or f"the training process died ({_describe(process.returncode or 0)})")
+        return self._excess or _describe(code)
+
+    async def _hold_to_limit(self, process: asyncio.subprocess.Process) -> None:
+        """Kills a process that takes more memory than it may."""
+        if self._max_memory is None:
+            return
+        taken = await memory.exceeded(process.pid, self._max_memory)
+        if taken is not None and process.returncode is None:
+            self._excess = (
+                f"it took {taken / 1e9:.2f} GB of memory, more than the {self._max_memory / 1e9:.2f} GB that "
+                "--max-memory leaves each slot of this worker; raise it, lower --slots, or train with smaller batches"
+            )
+            process.kill()
 
     def _bury(self, death: str) -> None:
         run = self._run
         if run is not None:
             if not run.done.done():
-                run.done.set_exception(TaskError("WORKER", f"the training process died ({death})"))
+                run.done.set_exception(TaskError("WORKER", death))
                 run.done.exception()  # retrieved: nobody waits for a run that was cancelled
             self._finish(run)
         self._on_change()

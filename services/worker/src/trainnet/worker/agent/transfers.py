@@ -19,15 +19,16 @@ PATIENCE = 600.0
 TRANSIENT = (aiohttp.ClientError, TimeoutError, ConnectionError)
 
 
-def open_http() -> aiohttp.ClientSession:
-    """Adds no header of its own: signed requests are sent as they were signed."""
+def open_http(*, read_ahead: int = SMALL) -> aiohttp.ClientSession:
+    """Adds no header of its own: signed requests are sent as they were signed. `read_ahead` bytes of each download are
+    taken from the line before anybody asks for them."""
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=64, keepalive_timeout=60),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=60),
         skip_auto_headers=("Accept-Encoding", "Content-Type", "User-Agent", "Accept"),
         auto_decompress=False,
         cookie_jar=aiohttp.DummyCookieJar(),
-        read_bufsize=SMALL,
+        read_bufsize=read_ahead,
         trust_env=True,
     )
 

@@ -11,6 +11,7 @@ from typing import BinaryIO
 import aiohttp
 
 from trainnet.v1.artifact_pb2 import UploadGrant, UploadPart
+from trainnet.worker.agent.bandwidth import PIECE, Bandwidth
 from trainnet.worker.agent.transfers import BLOCK, SMALL, TRANSIENT, Persistence, signed_headers, signed_url
 from trainnet.worker.errors import TaskError
 
@@ -18,6 +19,7 @@ Ask = Callable[[], Awaitable[UploadGrant]]
 """Asks for the parts that are left."""
 
 _PARTS_AT_ONCE = 2
+_ANSWER_SECONDS = 60.0
 _SLOWEST = 16 * 1024
 """Bytes per second below which a part is given up and sent again."""
 
@@ -26,7 +28,7 @@ class _Expired(Exception):
     """The store refuses a URL: ask for a fresh one."""
 
 
-async def upload(http: aiohttp.ClientSession, path: Path, size: int, ask: Ask) -> str:
+async def upload(http: aiohttp.ClientSession, bandwidth: Bandwidth, path: Path, size: int, ask: Ask) -> str:
     """Uploads a file and answers the digest that its object has. Stored parts are not sent again. Raises TaskError."""
     persistence = Persistence(f"the upload of {path.name}")
     while True:
@@ -35,7 +37,7 @@ async def upload(http: aiohttp.ClientSession, path: Path, size: int, ask: Ask) -
             return grant.digest
         stored = grant.stored_bytes
         try:
-            for part in await _put_all(http, path, grant, persistence):
+            for part in await _put_all(http, bandwidth, path, grant, persistence):
                 stored += part.size_bytes
         except _Expired as error:
             await persistence.refused(int(str(error)))
@@ -46,16 +48,16 @@ async def upload(http: aiohttp.ClientSession, path: Path, size: int, ask: Ask) -
 
 
 async def _put_all(
-    http: aiohttp.ClientSession, path: Path, grant: UploadGrant, persistence: Persistence
+    http: aiohttp.ClientSession, bandwidth: Bandwidth, path: Path, grant: UploadGrant, persistence: Persistence
 ) -> list[UploadPart]:
     if len(grant.parts) == 1:
-        await _put(http, path, grant.parts[0], persistence)
+        await _put(http, bandwidth, path, grant.parts[0], persistence)
         return list(grant.parts)
     limit = asyncio.Semaphore(_PARTS_AT_ONCE)
 
     async def one(part: UploadPart) -> None:
         async with limit:
-            await _put(http, path, part, persistence)
+            await _put(http, bandwidth, path, part, persistence)
 
     tasks = [asyncio.create_task(one(part)) for part in grant.parts]
     try:
@@ -67,11 +69,13 @@ async def _put_all(
     return list(grant.parts)
 
 
-async def _put(http: aiohttp.ClientSession, path: Path, part: UploadPart, persistence: Persistence) -> None:
+async def _put(
+    http: aiohttp.ClientSession, bandwidth: Bandwidth, path: Path, part: UploadPart, persistence: Persistence
+) -> None:
     """Stores one part, however often the store has to be asked. Raises _Expired, TaskError."""
     while True:
         try:
-            status, message = await _attempt(http, path, part)
+            status, message = await _attempt(http, bandwidth, path, part)
         except TRANSIENT as error:
             if _expired(part):
                 raise _Expired("403") from error
@@ -90,20 +94,20 @@ async def _put(http: aiohttp.ClientSession, path: Path, part: UploadPart, persis
         await persistence.broke(f"the store answers {status}")
 
 
-async def _attempt(http: aiohttp.ClientSession, path: Path, part: UploadPart) -> tuple[int, str]:
+async def _attempt(http: aiohttp.ClientSession, bandwidth: Bandwidth, path: Path, part: UploadPart) -> tuple[int, str]:
     headers = signed_headers(part.request)
     if not any(name.lower() == "content-length" for name in headers):
         headers["Content-Length"] = str(part.size_bytes)
     with path.open("rb", buffering=0) as file:
         file.seek(part.offset_bytes)
-        body = file.read(part.size_bytes) if part.size_bytes <= SMALL else _blocks(file, part.size_bytes)
+        at_once = part.size_bytes <= SMALL and not bandwidth.limited
         async with (
-            asyncio.timeout(60 + part.size_bytes / _SLOWEST),
+            asyncio.timeout(_ANSWER_SECONDS + part.size_bytes / _SLOWEST) as deadline,
             http.request(
                 part.request.method or "PUT",
                 signed_url(part.request),
                 headers=headers,
-                data=body,
+                data=file.read(part.size_bytes) if at_once else _blocks(file, part.size_bytes, bandwidth, deadline),
                 allow_redirects=False,
             ) as response,
         ):
@@ -111,13 +115,18 @@ async def _attempt(http: aiohttp.ClientSession, path: Path, part: UploadPart) ->
             return response.status, message
 
 
-async def _blocks(file: BinaryIO, size: int) -> AsyncIterator[bytes]:
-    left = size
+async def _blocks(file: BinaryIO, size: int, bandwidth: Bandwidth, deadline: asyncio.Timeout) -> AsyncIterator[bytes]:
+    left, most = size, PIECE if bandwidth.limited else BLOCK
     while left:
-        block = await asyncio.to_thread(file.read, min(BLOCK, left))
+        block = await asyncio.to_thread(file.read, min(most, left))
         if not block:
             raise TaskError("WORKER", "the file to upload was cut short; is the disk full?")
         left -= len(block)
+        wait, until = bandwidth.book(len(block)), deadline.when()
+        if wait and until is not None and not deadline.expired():
+            # The owner's limit is not the store's fault.
+            deadline.reschedule(until + wait)
+            await asyncio.sleep(wait)
         yield block
 
 

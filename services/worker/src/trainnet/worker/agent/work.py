@@ -37,6 +37,7 @@ from trainnet.v1.worker_pb2 import (
     Outcome,
     UploadRequest,
 )
+from trainnet.worker.agent.bandwidth import Bandwidth
 from trainnet.worker.agent.cache import ArtifactCache
 from trainnet.worker.agent.exchange import Exchange
 from trainnet.worker.agent.trainers import TrainerProcess
@@ -88,11 +89,12 @@ class Performer:
         exchange: Exchange,
         cache: ArtifactCache,
         http: aiohttp.ClientSession,
+        bandwidth: Bandwidth,
         folder: Path,
         on_step: Callable[[Work, Step], None],
         on_report: Callable[[Work], None],
     ) -> None:
-        self._exchange, self._cache, self._http = exchange, cache, http
+        self._exchange, self._cache, self._http, self._bandwidth = exchange, cache, http, bandwidth
         self._folder, self._on_step, self._on_report = folder, on_step, on_report
         self._log = structlog.get_logger(__name__)
 
@@ -188,7 +190,7 @@ class Performer:
             return answer.upload_grant.grant
 
         async with limit:
-            digest = await upload(self._http, output.path, output.size, ask)
+            digest = await upload(self._http, self._bandwidth, output.path, output.size, ask)
         output.path.unlink(missing_ok=True)
         return TaskOutput(output=output.output, digest=digest)
 
