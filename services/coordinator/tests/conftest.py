@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from services.coordinator.tests.running import Coordinator
 from services.coordinator.tests.scene import DATABASE, Scene, settings_for
-from services.coordinator.tests.support import Coordinator, environment, store_of
+from services.coordinator.tests.support import environment, store_of
 from trainnet.coordinator.storage.database import open_database
 from trainnet.coordinator.storage.migrate import migrate
 from trainnet.local.stack import LocalStack

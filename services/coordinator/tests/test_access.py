@@ -11,7 +11,8 @@ from google.protobuf.duration_pb2 import Duration
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from nats.aio.client import Client
 
-from services.coordinator.tests.support import PATIENCE, Coordinator, noop_spec, refused, until
+from services.coordinator.tests.running import Coordinator
+from services.coordinator.tests.support import PATIENCE, noop_spec, refused, until
 from trainnet.coordinator.transport.auth import ALLOWED, Role, allowed
 from trainnet.v1 import (
     catalog_pb2,

@@ -9,7 +9,8 @@ import grpc
 import pytest
 from google.protobuf import struct_pb2
 
-from services.coordinator.tests.support import Coordinator, declaration, noop_spec, refused
+from services.coordinator.tests.running import Coordinator
+from services.coordinator.tests.support import declaration, noop_spec, refused
 from trainnet.coordinator.storage.schema import datasets, jobs, tasks
 from trainnet.local.stack import LocalStack
 from trainnet.v1 import artifact_pb2, catalog_pb2, dataset_pb2, job_pb2, operator_pb2, worker_pb2

@@ -2,7 +2,9 @@
 
 import json
 
-from services.coordinator.tests.support import Coordinator, assert_invariants, noop_spec, vector
+from services.coordinator.tests.invariants import assert_invariants
+from services.coordinator.tests.running import Coordinator
+from services.coordinator.tests.support import noop_spec, vector
 from trainnet.v1 import job_pb2, task_pb2, worker_pb2
 
 

@@ -10,15 +10,10 @@ import grpc
 import pytest
 from nats.aio.client import Client
 
-from services.coordinator.tests.support import (
-    PATIENCE,
-    Coordinator,
-    ScriptedWorker,
-    assert_invariants,
-    noop_spec,
-    refused,
-    until,
-)
+from services.coordinator.tests.invariants import assert_invariants
+from services.coordinator.tests.peers import ScriptedWorker
+from services.coordinator.tests.running import Coordinator
+from services.coordinator.tests.support import PATIENCE, noop_spec, refused, until
 from trainnet.coordinator.storage.schema import outbox
 from trainnet.coordinator.transport import worker_service
 from trainnet.local.stack import LocalStack
