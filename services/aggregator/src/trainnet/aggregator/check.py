@@ -24,8 +24,6 @@ from trainnet.v1.artifact_pb2 import Artifact
 from trainnet.v1.merge_pb2 import CheckWork
 
 _DEPTH = 2
-# Checks run beside each other and beside a merge: shorter slices than its keep them from deciding the peak of memory.
-_SLICES_OF_MERGE = 4
 # Room for metadata beside the base's own header.
 _EXTRA_HEADER = 64 * 1024
 
@@ -64,7 +62,7 @@ class Checker:
     """Checks updates in constant memory. Thread-safe."""
 
     def __init__(self, store: ObjectStore, objects: Objects, *, slice_bytes: int) -> None:
-        self._store, self._objects, self._slice_bytes = store, objects, slice_bytes // _SLICES_OF_MERGE
+        self._store, self._objects, self._slice_bytes = store, objects, slice_bytes
 
     def check(self, work: CheckWork, cancel: threading.Event | None = None) -> Verdict:
         """Raises Cancelled, StoreError, and SafetensorsError if the base itself cannot be read."""
