@@ -109,6 +109,18 @@ def test_a_terminal_gets_the_picture_and_a_pipe_gets_lines(peer: Peer, client: C
     assert "jobs/j1: round 2 of 3 merged" in pipe.file.getvalue()
 
 
+def test_a_coordinator_that_stays_away_is_told_until_the_next_update(peer: Peer, client: Client) -> None:
+    job = client.train(None, "noop", rounds=3, shards=2)
+    peer.watch = lambda _: _updates(peer)
+    view = JobView(job)
+    view.away(0.5)
+    assert "unreachable" not in _shown(view)
+    view.away(12.3)
+    assert "coordinator unreachable, trying again (12 s)…" in _shown(view)
+    view.update(next(job.watch()))
+    assert "unreachable" not in _shown(view)
+
+
 def test_ctrl_c_detaches_and_says_how_to_come_back(peer: Peer, client: Client) -> None:
     client.train(None, "noop")
     over = threading.Event()

@@ -21,7 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from trainnet.cli._output import number, span
-from trainnet.client import Job, JobState, JobUpdate, LinePrinter, Progress, Round, RoundState
+from trainnet.client import Job, JobState, JobUpdate, LinePrinter, Progress, Round, RoundState, describe_away
 
 __all__ = ["JobView", "follow", "follow_or_detach"]
 
@@ -43,12 +43,12 @@ def follow(job: Job, *, console: Console | None = None, title: str = "") -> Job:
     console = console or Console(stderr=True, highlight=False)
     if not console.is_terminal:
         lines = LinePrinter(console.file)
-        for update in job.watch():
+        for update in job.watch(lines.away):
             lines(update)
         return job
     view = JobView(job, title=title)
     with Live(view, console=console, refresh_per_second=8, transient=False):
-        for update in job.watch():
+        for update in job.watch(view.away):
             view.update(update)
     return job
 
@@ -75,13 +75,21 @@ class JobView:
         self._progress: tuple[Progress, ...] = ()
         self._spinner = Spinner("dots", style="cyan")
         self._since = time.monotonic()
+        self._away_since: float | None = None
 
     def update(self, update: JobUpdate) -> None:
         """Takes what a watch gave."""
         self._job, self._progress = update.job, update.progress
+        self._away_since = None
+
+    def away(self, seconds: float) -> None:
+        """The coordinator has been out of reach for so long; the next update ends that."""
+        self._away_since = time.monotonic() - seconds
 
     def __rich__(self) -> RenderableType:
         parts: list[RenderableType] = [self._head()]
+        if self._away_since is not None and (away := describe_away(time.monotonic() - self._away_since)):
+            parts.append(Text(f"  {away}", style="bold yellow"))
         if self._job.message:
             parts.append(Text(f"  {self._job.message}", style="yellow"))
         if self._progress:

@@ -56,7 +56,7 @@ if TYPE_CHECKING:
         Schema,
         Worker,
     )
-    from trainnet.client._report import LinePrinter, describe_metrics
+    from trainnet.client._report import LinePrinter, describe_away, describe_metrics
     from trainnet.client._rpc import Retry
 
 __all__ = [
@@ -104,6 +104,7 @@ __all__ = [
     "Worker",
     "Workers",
     "data_directory",
+    "describe_away",
     "describe_metrics",
     "expected_value",
     "parse_hyperparameters",
@@ -153,7 +154,7 @@ _HOMES = {
         "Schema",
         "Worker",
     ),
-    "_report": ("LinePrinter", "describe_metrics"),
+    "_report": ("LinePrinter", "describe_away", "describe_metrics"),
     "_rpc": ("Retry",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -150,14 +150,15 @@ class Job:
         self._message = self._connection.call(self._connection.jobs.GetJob, request).job
         return self
 
-    def watch(self) -> Iterator[JobUpdate]:
+    def watch(self, away: Callable[[float], None] | None = None) -> Iterator[JobUpdate]:
         """Every change and the live progress, until the job ended; the first update is the present state.
 
-        Survives restarts of the coordinator: the stream is opened again, and the job is told whole then.
+        Survives restarts of the coordinator: the stream is opened again, and the job is told whole then. Meanwhile
+        `away` is told, after each attempt, for how many seconds nobody could be reached; the next update ends that.
         Raises NotFound, ConnectionFailed when the coordinator stays away.
         """
         newest: dict[tuple[int, int, int], job_pb2.TaskProgress] = {}
-        for first, message in self._connection.watch(self.name):
+        for first, message in self._connection.watch(self.name, away):
             if first:
                 newest.clear()
             if message.HasField("job"):
@@ -177,7 +178,7 @@ class Job:
         """
         show = _report.LinePrinter() if progress is True else progress or None
         end = None if timeout is None else time.monotonic() + timeout
-        for update in self.watch():
+        for update in self.watch(show.away if isinstance(show, _report.LinePrinter) else None):
             if show is not None:
                 show(update)
             if end is not None and time.monotonic() >= end and not self.state.ended:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 _OVER = frozenset({task_pb2.TASK_STATE_DONE, task_pb2.TASK_STATE_QUARANTINED, task_pb2.TASK_STATE_CANCELLED})
 _ENDED = frozenset({job_pb2.JOB_STATE_SUCCEEDED, job_pb2.JOB_STATE_FAILED, job_pb2.JOB_STATE_CANCELLED})
+_AWAY_SHOWN = 2.0
+"""Seconds after which people want to know that the coordinator is out of reach; a restart takes less."""
 _BEFORE_ROUNDS = frozenset({task_pb2.TASK_KIND_INSPECT, task_pb2.TASK_KIND_PREPARE, task_pb2.TASK_KIND_INITIALIZE})
 
 
@@ -50,17 +52,27 @@ def describe(found: Round) -> str:
     return ", ".join(piece for piece in pieces if piece)
 
 
+def describe_away(seconds: float) -> str:
+    """What to say while the coordinator is out of reach; nothing at first, since most breaks are over at once."""
+    return f"coordinator unreachable, trying again ({seconds:.0f} s)…" if seconds >= _AWAY_SHOWN else ""
+
+
 class LinePrinter:
-    """Prints a line when the job's state changes, a round is merged and a round is evaluated."""
+    """Prints a line when the job's state changes, a round is merged and a round is evaluated, and when the coordinator
+    goes out of reach and comes back."""
 
     def __init__(self, out: IO[str] | None = None) -> None:
         self._out = out if out is not None else sys.stderr
         self._state = ""
         self._told: dict[int, str] = {}
+        self._away = False
 
     def __call__(self, update: JobUpdate) -> None:
         """Shows what is new in the update."""
         job = update.job
+        if self._away:
+            self._away = False
+            print("coordinator is back", file=self._out, flush=True)
         state = f"{job.name}: {job.state}" + (f", {job.message}" if job.message else "")
         rounds = job.rounds
         for found in rounds:
@@ -73,3 +85,10 @@ class LinePrinter:
         if state != self._state:
             self._state = state
             print(state, file=self._out, flush=True)
+
+    def away(self, seconds: float) -> None:
+        """Says once that the coordinator is out of reach."""
+        line = describe_away(seconds)
+        if line and not self._away:
+            self._away = True
+            print(line, file=self._out, flush=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -107,9 +107,13 @@ class Connection:
                 self._answered = True
                 return answer
 
-    def watch(self, job: str) -> Iterator[tuple[bool, job_pb2.WatchJobResponse]]:
+    def watch(
+        self, job: str, away: Callable[[float], None] | None = None
+    ) -> Iterator[tuple[bool, job_pb2.WatchJobResponse]]:
         """Every message of WatchJob, over as many streams as it takes, and whether it is the first of its stream: that
         one has the whole job, and what was told of its tasks before it may have passed unseen.
+
+        While there is none, `away` hears after each attempt for how many seconds that has been so.
 
         Ends only with its consumer. Raises ConnectionFailed when no stream could be opened for the budget.
         """
@@ -139,5 +143,7 @@ class Connection:
             budget = self.retry.watch if self._answered else self.retry.first_contact
             if now - down_since + pause > budget:
                 raise failure
+            if away is not None:
+                away(now - down_since)
             time.sleep(pause)
             attempt += 1

@@ -7,7 +7,7 @@ from trainnet.v1 import task_pb2 as _task_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from collections.abc import Mapping as _Mapping
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
@@ -140,3 +140,41 @@ class Event(_message.Message):
     round_merged: RoundMerged
     round_evaluated: RoundEvaluated
     def __init__(self, id: _Optional[str] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., job_changed: _Optional[_Union[JobChanged, _Mapping]] = ..., dataset_changed: _Optional[_Union[DatasetChanged, _Mapping]] = ..., round_opened: _Optional[_Union[RoundOpened, _Mapping]] = ..., shard_acknowledged: _Optional[_Union[ShardAcknowledged, _Mapping]] = ..., update_rejected: _Optional[_Union[UpdateRejected, _Mapping]] = ..., round_closed: _Optional[_Union[RoundClosed, _Mapping]] = ..., round_merged: _Optional[_Union[RoundMerged, _Mapping]] = ..., round_evaluated: _Optional[_Union[RoundEvaluated, _Mapping]] = ...) -> None: ...
+
+class Withdrawn(_message.Message):
+    __slots__ = ("worker", "fence", "reason")
+    WORKER_FIELD_NUMBER: _ClassVar[int]
+    FENCE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    worker: str
+    fence: int
+    reason: str
+    def __init__(self, worker: _Optional[str] = ..., fence: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class Verdict(_message.Message):
+    __slots__ = ("worker", "fence", "accepted", "message")
+    WORKER_FIELD_NUMBER: _ClassVar[int]
+    FENCE_FIELD_NUMBER: _ClassVar[int]
+    ACCEPTED_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    worker: str
+    fence: int
+    accepted: bool
+    message: str
+    def __init__(self, worker: _Optional[str] = ..., fence: _Optional[int] = ..., accepted: _Optional[bool] = ..., message: _Optional[str] = ...) -> None: ...
+
+class ReplicaWake(_message.Message):
+    __slots__ = ("sender", "workers_wanted", "aggregators_wanted", "changed", "withdrawn", "verdicts")
+    SENDER_FIELD_NUMBER: _ClassVar[int]
+    WORKERS_WANTED_FIELD_NUMBER: _ClassVar[int]
+    AGGREGATORS_WANTED_FIELD_NUMBER: _ClassVar[int]
+    CHANGED_FIELD_NUMBER: _ClassVar[int]
+    WITHDRAWN_FIELD_NUMBER: _ClassVar[int]
+    VERDICTS_FIELD_NUMBER: _ClassVar[int]
+    sender: str
+    workers_wanted: bool
+    aggregators_wanted: bool
+    changed: _containers.RepeatedScalarFieldContainer[str]
+    withdrawn: _containers.RepeatedCompositeFieldContainer[Withdrawn]
+    verdicts: _containers.RepeatedCompositeFieldContainer[Verdict]
+    def __init__(self, sender: _Optional[str] = ..., workers_wanted: _Optional[bool] = ..., aggregators_wanted: _Optional[bool] = ..., changed: _Optional[_Iterable[str]] = ..., withdrawn: _Optional[_Iterable[_Union[Withdrawn, _Mapping]]] = ..., verdicts: _Optional[_Iterable[_Union[Verdict, _Mapping]]] = ...) -> None: ...
