@@ -27,7 +27,7 @@ from trainnet.coordinator.usecases.uploads import Uploads
 from trainnet.coordinator.usecases.workers import Workers
 from trainnet.runtime import digest
 from trainnet.runtime.store import ObjectStore
-from trainnet.v1 import artifact_pb2, job_pb2, merge_pb2, task_pb2, worker_pb2
+from trainnet.v1 import artifact_pb2, job_pb2, merge_pb2, operator_pb2, task_pb2, worker_pb2
 
 TTL = 20.0
 DATABASE = "scene.db"
@@ -73,19 +73,26 @@ class Scene:
 
     # --- peers ---
 
-    async def worker(self, name: str = "ada", incarnation: str = "incarnation-1") -> str:
-        """The id of a new trusted worker with a session."""
+    async def worker(self, name: str = "ada", incarnation: str = "incarnation-1", *, join_token: str = "") -> str:
+        """The id of a new worker with a session, trusted unless its join token says otherwise."""
         assert self.settings.join_token is not None
         answer = await self.workers.register(
             worker_pb2.RegisterRequest(
                 request_id=secrets.token_hex(16),
-                join_token=self.settings.join_token.get_secret_value(),
+                join_token=join_token or self.settings.join_token.get_secret_value(),
                 display_name=name,
             )
         )
         worker = names.id_of(answer.worker)
+        capabilities = worker_pb2.Capabilities(slots=1, architectures=ARCHITECTURES)
+        await self.workers.describe(worker, "test", capabilities, paused=False)
         await self.leases.hello(worker, incarnation, [])
         return worker
+
+    async def stranger(self, name: str) -> str:
+        """The id of a new worker of the public pool with a session."""
+        request = operator_pb2.CreateJoinTokenRequest(pool=job_pb2.POOL_PUBLIC)
+        return await self.worker(name, join_token=await self.workers.create_join_token(request))
 
     async def job(self, rounds: int = 1, shards: int = 1, **fields: Any) -> str:
         """The id of a new job that needs no data."""

@@ -1,15 +1,13 @@
-"""When rounds close, when tasks are given up, how shards are grouped, what names look like."""
+"""When rounds close, how shards are grouped, what names look like."""
 
 import re
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from trainnet.coordinator.domain import names
 from trainnet.coordinator.domain.rounds import ONE_GROUP_BYTES, decide_close, group_size
 from trainnet.coordinator.domain.states import ENDED_TASKS, LIVE_ATTEMPTS, AttemptState, TaskState
-from trainnet.coordinator.domain.tasks import after_failure, after_lost_lease
 
 
 def test_a_round_goes_on_until_its_last_shard() -> None:
@@ -38,21 +36,6 @@ def test_groups_are_few_and_small(shards: int, update_bytes: int) -> None:
         assert groups == 1
     else:
         assert max(groups, size) <= shards**0.5 + 1
-
-
-@pytest.mark.parametrize(
-    ("failures", "workers", "given_up"),
-    [(1, 0, True), (1, 1, True), (1, 2, False), (2, 2, True), (2, 5, False), (3, 5, True)],
-)
-def test_a_task_is_given_up_when_enough_have_tried(failures: int, workers: int, given_up: bool) -> None:
-    verdict = after_failure(failures, workers, "out of memory")
-    assert verdict.quarantine == given_up
-    assert "out of memory" in verdict.reason
-
-
-def test_a_task_survives_five_lost_workers_and_not_six() -> None:
-    assert not after_lost_lease(5).quarantine
-    assert after_lost_lease(6).quarantine
 
 
 def test_states_are_told_apart() -> None:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from trainnet.coordinator.domain.scheduling import Candidate, ReadyTask, eligible, match
 from trainnet.coordinator.domain.states import Pool
+from trainnet.coordinator.domain.tasks import Shunned
 
 WORKERS = [f"w{number}" for number in range(5)]
 DIGESTS = ["a", "b", "c", ""]
@@ -33,7 +34,12 @@ tasks = st.lists(
         architecture=st.sampled_from(ARCHITECTURES),
         shard_digest=st.sampled_from(DIGESTS),
         last_worker=st.sampled_from(["", *WORKERS]),
-        excluded=st.frozensets(st.sampled_from(WORKERS), max_size=2),
+        shunned=st.builds(
+            lambda spent, failed: Shunned(spent | failed, failed),
+            st.frozensets(st.sampled_from(WORKERS), max_size=2),
+            st.frozensets(st.sampled_from(WORKERS), max_size=2),
+        ),
+        lingers=st.booleans(),
     ),
     unique_by=lambda task: task.id,
     max_size=12,
@@ -53,15 +59,17 @@ def test_slots_pools_and_capabilities_are_respected(ready: list[ReadyTask], crow
 
 
 @given(tasks, candidates)
-def test_a_worker_that_failed_a_task_gets_it_again_only_when_it_is_alone(
+def test_a_worker_that_spoiled_a_task_gets_it_again_only_when_nobody_better_is_there(
     ready: list[ReadyTask], crowd: list[Candidate]
 ) -> None:
     by_task = {task.id: task for task in ready}
     for item in match(ready, crowd):
         task = by_task[item.task]
-        if item.worker in task.excluded:
-            able = {candidate.worker for candidate in crowd if eligible(task, candidate)}
-            assert able <= task.excluded
+        able = {candidate.worker for candidate in crowd if eligible(task, candidate)}
+        if item.worker in task.shunned.spent and not task.lingers:
+            assert able <= task.shunned.spent
+        if item.worker in task.shunned.failed and not task.lingers:
+            assert able <= task.shunned.failed
 
 
 @given(tasks, candidates)
@@ -72,7 +80,8 @@ def test_no_slot_stays_idle_for_a_task_that_it_could_take(ready: list[ReadyTask]
     for task in left:
         for candidate in crowd:
             idle = candidate.free_slots > used[candidate.worker]
-            assert not (idle and eligible(task, candidate) and candidate.worker not in task.excluded)
+            may = task.lingers or candidate.worker not in task.shunned.spent
+            assert not (idle and may and eligible(task, candidate))
 
 
 @given(tasks, candidates, st.randoms(use_true_random=False))
@@ -114,3 +123,18 @@ def test_what_unblocks_a_job_goes_first() -> None:
 
 def test_strangers_get_no_trusted_task() -> None:
     assert match([shard(1)], [worker("a", pool=Pool.PUBLIC)]) == []
+
+
+def test_a_task_waits_for_a_busy_worker_rather_than_go_back_to_who_lost_it() -> None:
+    lost = Shunned(frozenset({"a"}))
+    assert match([shard(1, shunned=lost)], [worker("a"), worker("b", free=0)]) == []
+    (only,) = match([shard(1, shunned=lost, lingers=True)], [worker("a"), worker("b", free=0)])
+    assert only.worker == "a"
+    (only,) = match([shard(1, shunned=lost)], [worker("a")])
+    assert only.worker == "a"
+
+
+def test_of_two_that_spoiled_it_the_one_that_lost_it_goes_first() -> None:
+    spoiled = Shunned(frozenset({"a", "b"}), failed=frozenset({"b"}))
+    (only,) = match([shard(1, shunned=spoiled)], [worker("a"), worker("b", free=3)])
+    assert only.worker == "a"

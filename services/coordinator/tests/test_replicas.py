@@ -3,6 +3,7 @@
 from services.coordinator.tests.scene import TTL, Scene
 from trainnet.coordinator.domain.states import AttemptState, Pool, TaskKind, TaskState
 from trainnet.coordinator.sessions import LiveAttempt, Sessions, WorkerSession
+from trainnet.coordinator.storage.mishaps import history_of
 from trainnet.coordinator.storage.schema import attempts, tasks
 from trainnet.v1 import worker_pb2
 
@@ -54,7 +55,8 @@ async def test_an_agent_that_restarted_loses_what_it_held(scene: Scene) -> None:
     assert live == []
     states = {row.fence: row.state for row in await scene.rows(attempts)}
     assert (states[held], states[offered]) == (AttemptState.EXPIRED, AttemptState.EXPIRED)
-    assert [row.lost for row in await scene.rows(tasks, kind=TaskKind.TRAIN)] == [1, 0]
+    histories = [history_of(row)[worker] for row in await scene.rows(tasks, kind=TaskKind.TRAIN)]
+    assert [(record.lost, record.ignored) for record in histories] == [(1, 0), (0, 1)]
 
 
 async def test_an_agent_that_reconnects_keeps_what_it_holds(scene: Scene) -> None:
@@ -64,7 +66,9 @@ async def test_an_agent_that_reconnects_keeps_what_it_holds(scene: Scene) -> Non
     _, live = await scene.leases.hello(worker, "incarnation-1", [held])
     assert [row.fence for row in live] == [held, offered]
     task = next(row for row in await scene.rows(tasks, kind=TaskKind.TRAIN, state=TaskState.READY))
-    assert (task.lost, (await scene.row(attempts, fence=unheard)).state) == (0, AttemptState.EXPIRED)
+    assert (await scene.row(attempts, fence=unheard)).state == AttemptState.EXPIRED
+    record = history_of(task)[worker]
+    assert (record.lost, record.returned) == (0, 1)
 
 
 async def test_a_flush_finds_leases_that_ended_elsewhere(scene: Scene) -> None:
@@ -96,7 +100,7 @@ async def test_a_banned_worker_loses_what_it_holds_at_once(scene: Scene) -> None
     assert (worker, fence, "banned by the operator") in [item for told in scene.told for item in told.cancelled]
     assert (await scene.upload(worker, fence)).outcome == worker_pb2.OUTCOME_STALE_FENCE
     task = await scene.row(tasks, kind=TaskKind.TRAIN)
-    assert (task.state, task.lost, task.failures) == (TaskState.READY, 0, 0)
+    assert (task.state, task.history) == (TaskState.READY, "{}")
 
 
 def live_attempt(fence: int, deadline: float, *, leased: bool) -> LiveAttempt:

@@ -1,6 +1,10 @@
 """Aggregators: claims, checks, sums and merges, each twice or late."""
 
+import asyncio
+from typing import Any
+
 import pytest
+from sqlalchemy import event, text
 
 from services.coordinator.tests.scene import TTL, Scene
 from trainnet.coordinator.domain.states import TaskKind, TaskState
@@ -127,3 +131,57 @@ async def test_groups_are_summed_ahead_of_the_merge(scene: Scene) -> None:
     assert merge.merge.groups[0].partial_key == summed.sum.key
     await scene.merge(merge)
     assert (await scene.view(job)).state == job_pb2.JOB_STATE_SUCCEEDED
+
+
+async def test_a_verdict_costs_the_same_in_a_round_of_many_shards(scene: Scene) -> None:
+    """Rows are counted as they come: nothing of a verdict grows with the number of shards."""
+    worker = await scene.worker()
+    job = await scene.training(worker, shards=300)
+    asked: list[str] = []
+
+    def listen(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
+        asked.append(statement)
+
+    await scene.done(worker)
+    engine = scene.database._engine  # type: ignore[attr-defined]  # what it asks of the database is what is tested
+    event.listen(engine, "before_cursor_execute", listen)
+    await scene.check()
+    event.remove(engine, "before_cursor_execute", listen)
+    assert not [statement for statement in asked if "count(" in statement]
+    row = await scene.row(rounds, job=job)
+    assert (row.shards, row.accepted, row.state) == (300, 1, "OPEN")
+
+
+async def test_verdicts_at_the_same_moment_are_all_counted(scene: Scene) -> None:
+    worker = await scene.worker()
+    job = await scene.training(worker, shards=6)
+    for _ in range(6):
+        await scene.done(worker)
+    claims = [await scene.claim(task_pb2.TASK_KIND_CHECK) for _ in range(6)]
+    await asyncio.gather(*(scene.verdict(claim.fence) for claim in (*claims, *claims)))
+    row = await scene.row(rounds, job=job)
+    assert (row.accepted, row.state, row.decision) == (6, "MERGING", "all 6 shards accepted")
+    await scene.merge()
+    assert (await scene.view(job)).state == job_pb2.JOB_STATE_SUCCEEDED
+
+
+async def test_members_of_a_group_are_counted_on_their_index(scene: Scene) -> None:
+    asked: list[str] = []
+
+    def listen(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
+        if "count(" in statement and "updates" in statement:
+            asked.append(statement)
+
+    worker = await scene.worker()
+    await scene.training(worker, shards=4)
+    async with scene.database.write() as tx:
+        await tx.execute(rounds.update().values(group_size=2))
+    await scene.done(worker)
+    engine = scene.database._engine  # type: ignore[attr-defined]  # what it asks of the database is what is tested
+    event.listen(engine, "before_cursor_execute", listen)
+    await scene.check()
+    event.remove(engine, "before_cursor_execute", listen)
+    (statement,) = asked
+    async with scene.database.read() as tx:
+        plan = (await tx.execute(text("EXPLAIN QUERY PLAN " + statement.replace("?", "1")))).all()
+    assert "uq_updates_accepted (job=? AND round=? AND shard=?)" in str(plan), plan

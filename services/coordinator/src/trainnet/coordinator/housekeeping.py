@@ -63,6 +63,8 @@ class Housekeeping:
         if up > settings.lease_ttl:
             await self._leases.close_lost_sessions(2 * settings.lease_ttl)
             mine = [fence for session in self._sessions for fence in session.attempts]
+            for job, number, shard in await self._leases.give_up_abandoned():
+                self._log.warning("no trusted worker came for it", job=job, round=number, shard=shard)
             for fence in await self._leases.orphans(mine, settings.lease_ttl):
                 if await self._leases.expire_overdue(fence, settings.lease_ttl):
                     self._log.warning("orphaned lease expired", fence=fence)

@@ -1,12 +1,12 @@
 """Gives ready tasks to the free slots of this replica's own sessions, as soon as either appears."""
 
 import asyncio
-import json
 
 from nats.aio.client import Client
 
 from trainnet.coordinator.domain.scheduling import match
 from trainnet.coordinator.domain.states import Pool
+from trainnet.coordinator.domain.tasks import SPENT_PAUSE
 from trainnet.coordinator.messaging.assignments import ring
 from trainnet.coordinator.sessions import LiveAttempt, Sessions, WorkerSession
 from trainnet.coordinator.storage.database import Conflict
@@ -60,14 +60,17 @@ class Scheduler:
         if not rows:
             return 0
         everyone = [session.candidate() for session in present]
+        long_ago = self._context.clock() - SPENT_PAUSE * self._context.settings.lease_ttl
         ready = [
             ready_task(
                 row,
                 self._sessions.last_trained(row.job, row.shard) if row.job else "",
-                frozenset(json.loads(row.excluded)),
+                lingers=row.ready < long_ago,
             )
             for row in rows.values()
         ]
+        if any(task.shunned.spent for task in ready):
+            everyone += await self._leases.elsewhere({session.worker for session in self._sessions})
         matches = match(ready, everyone)
         if not matches:
             return 0

@@ -30,6 +30,8 @@ class CoordinatorSettings(StoreSettings, NatsSettings, LogSettings):
     """How long an assignment waits for its worker's accept."""
     claim_ttl: float = Field(default=20.0, gt=0)
     """How long an aggregator's claim lasts without renewal."""
+    trusted_patience: float = Field(default=86400.0, gt=0)
+    """How long a task that strangers gave up waits for a trusted worker, from when one was last seen."""
     url_ttl: float = Field(default=3600.0, ge=60, le=604800)
     keep_rounds: int = Field(default=2, ge=1)
     drain_grace: float = Field(default=2.0, ge=0)

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from trainnet.coordinator.domain.states import Pool
+from trainnet.coordinator.domain.tasks import NOBODY, Shunned
 
 
 @dataclass(frozen=True)
@@ -16,14 +17,17 @@ class ReadyTask:
     architecture: str = ""
     shard_digest: str = ""
     last_worker: str = ""
-    excluded: frozenset[str] = frozenset()
-    """Workers that failed it already; they get it again only when nobody else is there."""
+    shunned: Shunned = NOBODY
+    """Workers that it went wrong with; `domain/tasks.py` says who that is."""
+    lingers: bool = False
+    """It has been READY for so long that shunned workers may have it, whoever else is there."""
 
 
 @dataclass(frozen=True)
 class Candidate:
     worker: str
     free_slots: int
+    """None for whoever is busy, connected elsewhere, or expected back: a task may wait for them."""
     pool: Pool
     architectures: frozenset[str]
     cached: frozenset[str] = frozenset()
@@ -44,7 +48,8 @@ def eligible(task: ReadyTask, candidate: Candidate) -> bool:
 def match(tasks: Iterable[ReadyTask], candidates: Iterable[Candidate]) -> list[Match]:
     """Tasks in order of priority, then age. Within one priority those go first whose shard lies with a free worker
     (it trained the shard last, or caches its bytes), so that nobody else takes that worker; the rest go to whoever
-    has most free slots. A task is never held back for a busy worker: an idle slot costs more than a download.
+    has most free slots. A task is never held back for a busy worker that has its shard: an idle slot costs more than
+    a download. It is held back from workers that it went wrong with, while others are there who could do it.
     """
     by_worker = {candidate.worker: candidate for candidate in candidates}
     free = {worker: candidate.free_slots for worker, candidate in by_worker.items()}
@@ -67,22 +72,29 @@ def match(tasks: Iterable[ReadyTask], candidates: Iterable[Candidate]) -> list[M
             else:
                 homeless.append(task)
         for task in homeless:
-            able = [name for name, candidate in by_worker.items() if free[name] > 0 and eligible(task, candidate)]
-            fresh = [name for name in able if name not in task.excluded]
-            others = any(
-                eligible(task, candidate) and name not in task.excluded for name, candidate in by_worker.items()
-            )
-            choice = fresh or ([] if others else able)
+            choice = _takers(task, by_worker, free)
             if choice:
                 give(task, max(choice, key=lambda name: (free[name], name)))
     return matches
+
+
+def _takers(task: ReadyTask, by_worker: dict[str, Candidate], free: dict[str, int]) -> list[str]:
+    """Free workers that may have the task: of those that it did not go wrong with, else did not fail it, else all. The
+    better ones go first, and unless the task lingers it waits for them rather than go to the others."""
+    able = [name for name, candidate in by_worker.items() if eligible(task, candidate)]
+    for avoided in (task.shunned.spent, task.shunned.failed, frozenset[str]()):
+        there = [name for name in able if name not in avoided]
+        idle = [name for name in there if free[name] > 0]
+        if idle or (there and not task.lingers):
+            return idle
+    return []
 
 
 def _home(task: ReadyTask, by_worker: dict[str, Candidate], free: dict[str, int]) -> str:
     """The free worker that has the task's shard already, or nothing."""
 
     def fits(name: str) -> bool:
-        return free.get(name, 0) > 0 and name not in task.excluded and eligible(task, by_worker[name])
+        return free.get(name, 0) > 0 and name not in task.shunned.spent and eligible(task, by_worker[name])
 
     if task.last_worker and fits(task.last_worker):
         return task.last_worker

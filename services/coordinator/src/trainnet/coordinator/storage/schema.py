@@ -19,6 +19,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
     text,
 )
 
@@ -156,6 +157,9 @@ rounds = Table(
     Column("state", String(16), nullable=False),
     Column("decision", Text, nullable=False, default=""),
     Column("group_size", Integer, nullable=False),
+    # How many shards it has, and how many of them have an accepted update: counted as they come.
+    Column("shards", Integer, nullable=False, server_default=text("0")),
+    Column("accepted", Integer, nullable=False, default=0, server_default=text("0")),
     *_artifact("base"),
     *_artifact("merged"),
     Column("merged_sha256", String(64)),
@@ -190,10 +194,12 @@ tasks = Table(
     Column("priority", Integer, nullable=False),
     Column("state", String(16), nullable=False),
     Column("ready", Float, nullable=False),
+    # Of aggregators; mishaps of workers are in the history.
     Column("failures", Integer, nullable=False, default=0),
-    Column("lost", Integer, nullable=False, default=0),
-    # Workers that failed it, as a JSON list.
-    Column("excluded", Text, nullable=False, default="[]"),
+    # What became of it in whose hands, as JSON: `storage/mishaps.py`.
+    Column("history", Text, nullable=False, default="{}", server_default=text("'{}'")),
+    # Strangers gave it up: only trusted workers may take it, whatever the job's pool.
+    Column("escalated", Boolean, nullable=False, default=False, server_default=false()),
     Column("message", Text, nullable=False, default=""),
     Index("ix_tasks_state_priority", "state", "priority", "id"),
     Index("ix_tasks_job_round", "job", "round"),

@@ -4,18 +4,16 @@ A task is READY, ASSIGNED, LEASED, perhaps CHECKING, and ends DONE, QUARANTINED 
 a fence of its own; the fence is stale as soon as the attempt is not live any more.
 """
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Executable, Row, bindparam, delete, func, insert, select, update
+from sqlalchemy import Executable, Row, bindparam, delete, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from trainnet.coordinator.domain import tasks as rules
 from trainnet.coordinator.domain.states import AGGREGATOR_KINDS, LIVE_ATTEMPTS, AttemptState, TaskKind, TaskState
 from trainnet.coordinator.storage.database import Transaction
-from trainnet.coordinator.storage.schema import attempts, sessions, tasks, workers
+from trainnet.coordinator.storage.schema import attempts, tasks
 from trainnet.coordinator.storage.statements import change
 
 
@@ -94,50 +92,6 @@ async def make_ready(tx: Transaction, row: Row[Any], not_before: float, **values
         tx.effects.aggregators_wanted = True
     else:
         tx.effects.workers_wanted = True
-
-
-async def count_failure(
-    tx: Transaction, row: Row[Any], message: str, now: float, *, final: bool = False
-) -> rules.Verdict:
-    """An explicit failure by the attempt's holder: the task is READY again for somebody else, or QUARANTINED."""
-    excluded = sorted({*json.loads(row.excluded), row.holder})
-    verdict = rules.after_failure(row.failures + 1, await _eligible_workers(tx, row), message)
-    if final or verdict.quarantine:
-        reason = message if final else verdict.reason
-        await move(
-            tx,
-            row.id,
-            (TaskState.ASSIGNED, TaskState.LEASED, TaskState.CHECKING),
-            TaskState.QUARANTINED,
-            failures=row.failures + 1,
-            message=reason,
-        )
-        return rules.Verdict(True, reason)
-    await make_ready(tx, row, now, failures=row.failures + 1, excluded=json.dumps(excluded), message=message)
-    return verdict
-
-
-async def count_lost(tx: Transaction, row: Row[Any], now: float) -> rules.Verdict:
-    """A lease that ended without a word: the task is READY again, or QUARANTINED after too many of them."""
-    verdict = rules.after_lost_lease(row.lost + 1)
-    if verdict.quarantine:
-        await move(tx, row.id, (TaskState.LEASED,), TaskState.QUARANTINED, lost=row.lost + 1, message=verdict.reason)
-    else:
-        await make_ready(tx, row, now, lost=row.lost + 1)
-    return verdict
-
-
-async def _eligible_workers(tx: Transaction, row: Row[Any]) -> int:
-    query = (
-        select(func.count())
-        .select_from(sessions)
-        .join(workers, workers.c.id == sessions.c.worker)
-        .where(sessions.c.open, ~workers.c.banned)
-    )
-    if row.pool == "TRUSTED":
-        query = query.where(workers.c.pool == "TRUSTED")
-    found = await tx.one(query)
-    return int(found[0]) if found else 0
 
 
 async def cancel_of_job(tx: Transaction, job: str, now: float) -> None:

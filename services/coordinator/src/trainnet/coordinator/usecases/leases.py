@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Row, bindparam, select, update
 
-from trainnet.coordinator.domain.scheduling import Match, ReadyTask
+from trainnet.coordinator.domain.scheduling import Candidate, Match, ReadyTask
 from trainnet.coordinator.domain.states import (
     AGGREGATOR_KINDS,
     LIVE_ATTEMPTS,
@@ -17,6 +17,8 @@ from trainnet.coordinator.domain.states import (
     TaskKind,
     TaskState,
 )
+from trainnet.coordinator.domain.tasks import EXPECTED, Mishap, abandoned, shunned
+from trainnet.coordinator.storage import mishaps
 from trainnet.coordinator.storage import tasks as task_store
 from trainnet.coordinator.storage.database import Transaction
 from trainnet.coordinator.storage.schema import attempts, jobs, replicas, rounds, sessions, tasks
@@ -51,6 +53,7 @@ _READY = (
     .limit(bindparam("limit"))
 )
 _READY_PUBLIC = _READY.where(tasks.c.pool == Pool.PUBLIC)
+_ESCALATED = select(tasks).where(tasks.c.state == TaskState.READY, tasks.c.escalated).limit(100)
 _ASSIGN = (
     update(tasks)
     .where(tasks.c.id.in_(bindparam("ids", expanding=True)), tasks.c.state == TaskState.READY)
@@ -75,6 +78,12 @@ class Leases:
         known = ["", *sorted(architectures)]
         async with self._context.database.read() as tx:
             return await tx.all(query, {"now": self._context.clock(), "architectures": known, "limit": limit})
+
+    async def elsewhere(self, here: Collection[str]) -> list[Candidate]:
+        """Workers that are not connected here, but to another replica, or were a moment ago."""
+        since = self._context.clock() - EXPECTED * self._context.settings.lease_ttl
+        async with self._context.database.read() as tx:
+            return [item for item in await mishaps.present(tx, since=since) if item.worker not in here]
 
     async def offer(self, matches: list[Match], rows: dict[int, Row[Any]]) -> list[Offer]:
         """Assigns by compare-and-set; those that another replica took first are left out."""
@@ -156,7 +165,7 @@ class Leases:
                 return False
             if reason == worker_pb2.FAIL_REASON_RELEASED:
                 await task_store.end_attempt(tx, fence, AttemptState.RELEASED, now, message)
-                await task_store.make_ready(tx, row, now)
+                await self.mishap(tx, row, Mishap.RETURNED, f"handed back: {message}", now)
                 return True
             await task_store.end_attempt(tx, fence, AttemptState.FAILED, now, message)
             # What a trusted worker says of the data itself would be said by the next one too.
@@ -165,10 +174,41 @@ class Leases:
                 TaskKind.PREPARE,
                 TaskKind.INITIALIZE,
             )
-            verdict = await task_store.count_failure(tx, row, message, now, final=final)
-            if verdict.quarantine:
-                await self.given_up(tx, row, verdict.reason, now)
+            if final:
+                await self._give_up(tx, row, message, now)
+            else:
+                await self.mishap(tx, row, Mishap.FAILED, message, now)
         return True
+
+    async def mishap(self, tx: Transaction, row: Row[Any], mishap: Mishap, message: str, now: float) -> None:
+        """An attempt ended without a result: the task goes to somebody else, or is given up."""
+        settings = self._context.settings
+        verdict = await mishaps.note(
+            tx, row, mishap, message, now, expected=EXPECTED * settings.lease_ttl, patience=settings.trusted_patience
+        )
+        if verdict.quarantine:
+            await self.given_up(tx, row, verdict.reason, now)
+
+    async def _give_up(self, tx: Transaction, row: Row[Any], reason: str, now: float) -> None:
+        if await mishaps.give_up(tx, row, reason):
+            await self.given_up(tx, row, reason, now)
+
+    async def give_up_abandoned(self) -> list[tuple[str, int, int]]:
+        """Gives up what strangers could not do and no trusted worker came for; answers (job, round, shard) of each."""
+        now = self._context.clock()
+        async with self._context.database.read() as tx:
+            waiting = await tx.all(_ESCALATED)
+        given_up = []
+        for found in waiting:
+            history = mishaps.history_of(found)
+            async with self._context.database.write() as tx:
+                row = await fetch(tx, tasks, lock=True, id=found.id, state=TaskState.READY)
+                since = now - self._context.settings.trusted_patience
+                if row is None or await mishaps.trusted_since(tx, since, row.architecture):
+                    continue
+                await self._give_up(tx, row, abandoned(history), now)
+                given_up.append((row.job, row.round, row.shard))
+        return given_up
 
     async def given_up(self, tx: Transaction, row: Row[Any], reason: str, now: float) -> None:
         """A task was quarantined: whoever needed it hears why."""
@@ -180,8 +220,9 @@ class Leases:
             case TaskKind.INITIALIZE:
                 await life.fail_job(tx, row.job, f"making the initial weights: {reason}", now)
             case TaskKind.TRAIN:
-                if await self.lock_round(tx, row.job, row.round) is not None:
-                    await life.settle_round(tx, row.job, row.round, now)
+                round_row = await self.lock_round(tx, row.job, row.round)
+                if round_row is not None:
+                    await life.shard_given_up(tx, round_row, now)
             case TaskKind.EVALUATE:
                 job = await fetch(tx, jobs, lock=True, id=row.job)
                 if job is not None:
@@ -228,9 +269,11 @@ class Leases:
                 if row is None or row.kind in AGGREGATOR_KINDS:
                     continue
                 if row.attempt_state == AttemptState.LEASED and row.fence not in kept:
-                    await self._lose(tx, row, now, counts=restarted, why="its worker came back without it")
+                    # The same process may never have heard of its lease: that is no more than handed back.
+                    mishap = Mishap.LOST if restarted else Mishap.RETURNED
+                    await self._lose(tx, row, now, mishap, why="its worker came back without it")
                 elif row.attempt_state == AttemptState.ASSIGNED and restarted:
-                    await self._lose(tx, row, now, counts=False, why="its worker restarted before it accepted")
+                    await self._lose(tx, row, now, Mishap.IGNORED, why="its worker restarted before it accepted")
                 else:
                     live.append(row)
             if live:
@@ -301,9 +344,10 @@ class Leases:
         return True
 
     async def _expire(self, tx: Transaction, row: Row[Any]) -> None:
-        counts = row.attempt_state == AttemptState.LEASED
-        await self._lose(tx, row, self._context.clock(), counts=counts, why="its lease expired")
-        if counts and row.kind not in AGGREGATOR_KINDS:
+        leased = row.attempt_state == AttemptState.LEASED
+        mishap, why = (Mishap.LOST, "its lease expired") if leased else (Mishap.IGNORED, "it was never accepted")
+        await self._lose(tx, row, self._context.clock(), mishap, why=why)
+        if leased and row.kind not in AGGREGATOR_KINDS:
             tx.effects.cancelled.append((row.holder, row.fence, "the lease expired"))
 
     async def close_lost_sessions(self, silent: float) -> None:
@@ -339,16 +383,23 @@ class Leases:
         async with self._context.database.read() as tx:
             return [row.fence for row in await tx.all(query)]
 
-    async def _lose(self, tx: Transaction, row: Row[Any], now: float, *, counts: bool, why: str) -> None:
+    async def _lose(self, tx: Transaction, row: Row[Any], now: float, mishap: Mishap, *, why: str) -> None:
         """The attempt's holder is gone. Aggregators that vanish say nothing against their task."""
         await task_store.end_attempt(tx, row.fence, AttemptState.EXPIRED, now, why)
-        if not counts or row.kind in AGGREGATOR_KINDS:
+        if row.kind in AGGREGATOR_KINDS:
             await task_store.make_ready(tx, row, now)
-            return
-        verdict = await task_store.count_lost(tx, row, now)
-        if verdict.quarantine:
-            await self.given_up(tx, row, verdict.reason, now)
+        else:
+            await self.mishap(tx, row, mishap, why, now)
 
 
-def ready_task(row: Row[Any], last_worker: str, excluded: frozenset[str]) -> ReadyTask:
-    return ReadyTask(row.id, row.priority, Pool(row.pool), row.architecture, row.shard_digest, last_worker, excluded)
+def ready_task(row: Row[Any], last_worker: str, *, lingers: bool) -> ReadyTask:
+    return ReadyTask(
+        row.id,
+        row.priority,
+        Pool(row.pool),
+        row.architecture,
+        row.shard_digest,
+        last_worker,
+        shunned(mishaps.history_of(row)),
+        lingers,
+    )

@@ -9,6 +9,7 @@ from sqlalchemy import Row, bindparam, select, update
 
 from trainnet.coordinator.domain import names
 from trainnet.coordinator.domain.states import AGGREGATOR_KINDS, AttemptState, TaskKind, TaskState, UpdateState
+from trainnet.coordinator.domain.tasks import Mishap
 from trainnet.coordinator.storage import tasks as task_store
 from trainnet.coordinator.storage.database import Transaction
 from trainnet.coordinator.storage.events import emit
@@ -215,9 +216,8 @@ class Merging:
         await emit(tx, received.job, events_pb2.Event(shard_acknowledged=acknowledged), now)
         tx.effects.verdicts.append((received.worker, fence, True, ""))
         tx.effects.changed.add(names.job(received.job))
-        shards = await life.settle_round(tx, received.job, received.round, now)
-        if shards:
-            await life.add_sum_when_complete(tx, round_row, received.shard, shards, now)
+        if await life.shard_accepted(tx, received.job, received.round, now):
+            await life.add_sum_when_complete(tx, round_row, received.shard, now)
 
     async def _reject(self, tx: Transaction, subject: Row[Any], reason: str, now: float, *, train_again: bool) -> None:
         fence = subject.fence
@@ -233,9 +233,7 @@ class Merging:
         await emit(tx, subject.job, events_pb2.Event(update_rejected=rejected), now)
         tx.effects.verdicts.append((subject.holder, fence, False, reason))
         if train_again:
-            verdict = await task_store.count_failure(tx, subject, f"its update was rejected: {reason}", now)
-            if verdict.quarantine:
-                await self._leases.given_up(tx, subject, verdict.reason, now)
+            await self._leases.mishap(tx, subject, Mishap.FAILED, f"its update was rejected: {reason}", now)
 
     async def report_sum(self, fence: int) -> None:
         async with self._context.database.write() as tx:

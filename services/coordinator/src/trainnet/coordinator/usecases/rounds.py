@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Row, bindparam, func, select, update
+from sqlalchemy import Row, bindparam, func, literal, select, update
 
 from trainnet.coordinator.domain import names
 from trainnet.coordinator.domain.rounds import decide_close, group_size
@@ -106,6 +106,7 @@ async def open_round(tx: Transaction, job: Row[Any], number: int, base: artifact
         "number": number,
         "state": RoundState.OPEN,
         "group_size": group_size(count, base.size_bytes),
+        "shards": count,
         "opened": now,
         **artifact_values("base", base),
     }
@@ -137,34 +138,35 @@ async def open_round(tx: Transaction, job: Row[Any], number: int, base: artifact
     tx.effects.changed.add(names.job(job.id))
 
 
-_SHARD_STATES = (
-    select(tasks.c.state, func.count().label("total"))
-    .where(tasks.c.job == bindparam("by_job"), tasks.c.round == bindparam("by_round"), tasks.c.kind == TaskKind.TRAIN)
-    .group_by(tasks.c.state)
+_COUNT_ACCEPTED = (
+    update(rounds)
+    .where(rounds.c.job == bindparam("by_job"), rounds.c.number == bindparam("by_number"))
+    .values(accepted=rounds.c.accepted + 1)
+    .returning(rounds.c.accepted, rounds.c.shards)
 )
 
 
-async def settle_round(tx: Transaction, job_id: str, number: int, now: float) -> int:
-    """Closes the round, or fails it, when its shards say so; else answers how many shards it has. Called with the
-    round's row locked."""
-    counted = await tx.all(_SHARD_STATES, {"by_job": job_id, "by_round": number})
-    counts = {row.state: row.total for row in counted}
-    quarantined = counts.get(TaskState.QUARANTINED, 0)
-    reasons = []
-    if quarantined:
-        in_round = {"job": job_id, "round": number, "kind": TaskKind.TRAIN}
-        given_up = await fetch_all(tx, tasks, **in_round, state=TaskState.QUARANTINED)
-        reasons = [f"shard {row.shard} {row.message}" for row in sorted(given_up, key=lambda row: row.shard)]
-    decision = decide_close(sum(counts.values()), counts.get(TaskState.DONE, 0), quarantined, reasons)
-    if decision.fail:
-        this = {"job": job_id, "number": number}
-        await change(tx, rounds, this, state=RoundState.FAILED, decision=decision.reason, closed=now)
-        await fail_job(tx, job_id, f"round {number}: {decision.reason}", now)
-    elif decision.close:
+async def shard_accepted(tx: Transaction, job_id: str, number: int, now: float) -> bool:
+    """Counts one more accepted shard of a round and closes the round with the last; answers whether it goes on. Called
+    with the round's row locked. Of any number of shards no other row is looked at."""
+    counted = await tx.one(_COUNT_ACCEPTED, {"by_job": job_id, "by_number": number})
+    if counted is None:
+        return False
+    decision = decide_close(counted.shards, counted.accepted, 0, [])
+    if decision.close:
         await _close(tx, job_id, number, decision.reason, now)
-    else:
-        return sum(counts.values())
-    return 0
+    return not decision.close
+
+
+async def shard_given_up(tx: Transaction, row: Row[Any], now: float) -> None:
+    """Fails the round of a TRAIN task that was given up. Called with the round's row, `row`, locked."""
+    this = {"job": row.job, "number": row.number}
+    lost = await fetch_all(tx, tasks, job=row.job, round=row.number, kind=TaskKind.TRAIN, state=TaskState.QUARANTINED)
+    reasons = [f"shard {item.shard} {item.message}" for item in sorted(lost, key=lambda item: item.shard)]
+    decision = decide_close(row.shards, row.accepted, len(lost), reasons)
+    if decision.fail:
+        await change(tx, rounds, this, state=RoundState.FAILED, decision=decision.reason, closed=now)
+        await fail_job(tx, row.job, f"round {row.number}: {decision.reason}", now)
 
 
 async def _close(tx: Transaction, job_id: str, number: int, reason: str, now: float) -> None:
@@ -187,21 +189,19 @@ async def _close(tx: Transaction, job_id: str, number: int, reason: str, now: fl
     tx.effects.changed.add(names.job(job_id))
 
 
-async def add_sum_when_complete(
-    tx: Transaction, round_row: Row[Any], shard: int, shards_of_job: int, now: float
-) -> None:
+async def add_sum_when_complete(tx: Transaction, round_row: Row[Any], shard: int, now: float) -> None:
     """With the last member of a group accepted, its sum can be made ahead of the round's close."""
     size = round_row.group_size
-    if size >= shards_of_job:
+    if size >= round_row.shards:
         return
     group = shard // size
-    members = range(group * size, min((group + 1) * size, shards_of_job))
+    members = range(group * size, min((group + 1) * size, round_row.shards))
     accepted = await tx.one(
         select(func.count()).where(
             updates.c.job == round_row.job,
             updates.c.round == round_row.number,
             updates.c.shard.in_(members),
-            updates.c.state == UpdateState.ACCEPTED,
+            updates.c.state == literal(UpdateState.ACCEPTED, literal_execute=True),  # as the partial index has it
         )
     )
     if accepted is not None and accepted[0] == len(members):
