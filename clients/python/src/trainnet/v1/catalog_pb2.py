@@ -26,7 +26,7 @@ from trainnet.v1._imports.buf.validate import validate_pb2 as buf_dot_validate_d
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19trainnet/v1/catalog.proto\x12\x0btrainnet.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/protobuf/struct.proto\"\xa8\x02\n\x0eHyperparameter\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x33\n\x04type\x18\x02 \x01(\x0e\x32\x1f.trainnet.v1.HyperparameterTypeR\x04type\x12;\n\rdefault_value\x18\x03 \x01(\x0b\x32\x16.google.protobuf.ValueR\x0c\x64\x65\x66\x61ultValue\x12\x1d\n\x07minimum\x18\x04 \x01(\x01H\x00R\x07minimum\x88\x01\x01\x12\x1d\n\x07maximum\x18\x05 \x01(\x01H\x01R\x07maximum\x88\x01\x01\x12\x18\n\x07\x63hoices\x18\x06 \x03(\tR\x07\x63hoices\x12 \n\x0b\x64\x65scription\x18\x07 \x01(\tR\x0b\x64\x65scriptionB\n\n\x08_minimumB\n\n\x08_maximum\"\xc6\x01\n\x0c\x41rchitecture\x12\"\n\x0c\x61rchitecture\x18\x01 \x01(\tR\x0c\x61rchitecture\x12 \n\x0b\x64\x65scription\x18\x02 \x01(\tR\x0b\x64\x65scription\x12)\n\x04\x64\x61ta\x18\x03 \x01(\x0e\x32\x15.trainnet.v1.DataKindR\x04\x64\x61ta\x12\x45\n\x0fhyperparameters\x18\x04 \x03(\x0b\x32\x1b.trainnet.v1.HyperparameterR\x0fhyperparameters\"\x1a\n\x18ListArchitecturesRequest\"\\\n\x19ListArchitecturesResponse\x12?\n\rarchitectures\x18\x01 \x03(\x0b\x32\x19.trainnet.v1.ArchitectureR\rarchitectures\"G\n\x16GetArchitectureRequest\x12-\n\x0c\x61rchitecture\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18?R\x0c\x61rchitecture\"X\n\x17GetArchitectureResponse\x12=\n\x0c\x61rchitecture\x18\x01 \x01(\x0b\x32\x19.trainnet.v1.ArchitectureR\x0c\x61rchitecture*\xe0\x01\n\x12HyperparameterType\x12#\n\x1fHYPERPARAMETER_TYPE_UNSPECIFIED\x10\x00\x12\x1f\n\x1bHYPERPARAMETER_TYPE_INTEGER\x10\x01\x12\x1d\n\x19HYPERPARAMETER_TYPE_FLOAT\x10\x02\x12\x1e\n\x1aHYPERPARAMETER_TYPE_CHOICE\x10\x03\x12\x1f\n\x1bHYPERPARAMETER_TYPE_BOOLEAN\x10\x04\x12$\n HYPERPARAMETER_TYPE_INTEGER_LIST\x10\x05*e\n\x08\x44\x61taKind\x12\x19\n\x15\x44\x41TA_KIND_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x44\x41TA_KIND_NONE\x10\x01\x12\x15\n\x11\x44\x41TA_KIND_TABULAR\x10\x02\x12\x13\n\x0f\x44\x41TA_KIND_IMAGE\x10\x03\x32\xd2\x01\n\x0e\x43\x61talogService\x12\x62\n\x11ListArchitectures\x12%.trainnet.v1.ListArchitecturesRequest\x1a&.trainnet.v1.ListArchitecturesResponse\x12\\\n\x0fGetArchitecture\x12#.trainnet.v1.GetArchitectureRequest\x1a$.trainnet.v1.GetArchitectureResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19trainnet/v1/catalog.proto\x12\x0btrainnet.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/protobuf/struct.proto\"h\n\x10\x41rchitectureSize\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x1e\n\nparameters\x18\x02 \x01(\x03R\nparameters\x12 \n\x0b\x64\x65scription\x18\x03 \x01(\tR\x0b\x64\x65scription\"\xa8\x02\n\x0eHyperparameter\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x33\n\x04type\x18\x02 \x01(\x0e\x32\x1f.trainnet.v1.HyperparameterTypeR\x04type\x12;\n\rdefault_value\x18\x03 \x01(\x0b\x32\x16.google.protobuf.ValueR\x0c\x64\x65\x66\x61ultValue\x12\x1d\n\x07minimum\x18\x04 \x01(\x01H\x00R\x07minimum\x88\x01\x01\x12\x1d\n\x07maximum\x18\x05 \x01(\x01H\x01R\x07maximum\x88\x01\x01\x12\x18\n\x07\x63hoices\x18\x06 \x03(\tR\x07\x63hoices\x12 \n\x0b\x64\x65scription\x18\x07 \x01(\tR\x0b\x64\x65scriptionB\n\n\x08_minimumB\n\n\x08_maximum\"\xc9\x02\n\x0c\x41rchitecture\x12\"\n\x0c\x61rchitecture\x18\x01 \x01(\tR\x0c\x61rchitecture\x12 \n\x0b\x64\x65scription\x18\x02 \x01(\tR\x0b\x64\x65scription\x12)\n\x04\x64\x61ta\x18\x03 \x01(\x0e\x32\x15.trainnet.v1.DataKindR\x04\x64\x61ta\x12\x45\n\x0fhyperparameters\x18\x04 \x03(\x0b\x32\x1b.trainnet.v1.HyperparameterR\x0fhyperparameters\x12-\n\x04task\x18\x05 \x01(\x0e\x32\x19.trainnet.v1.LearningTaskR\x04task\x12\x33\n\x05sizes\x18\x06 \x03(\x0b\x32\x1d.trainnet.v1.ArchitectureSizeR\x05sizes\x12\x1d\n\ntakes_base\x18\x07 \x01(\x08R\ttakesBase\"\x1a\n\x18ListArchitecturesRequest\"\\\n\x19ListArchitecturesResponse\x12?\n\rarchitectures\x18\x01 \x03(\x0b\x32\x19.trainnet.v1.ArchitectureR\rarchitectures\"G\n\x16GetArchitectureRequest\x12-\n\x0c\x61rchitecture\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18?R\x0c\x61rchitecture\"X\n\x17GetArchitectureResponse\x12=\n\x0c\x61rchitecture\x18\x01 \x01(\x0b\x32\x19.trainnet.v1.ArchitectureR\x0c\x61rchitecture*\x80\x02\n\x12HyperparameterType\x12#\n\x1fHYPERPARAMETER_TYPE_UNSPECIFIED\x10\x00\x12\x1f\n\x1bHYPERPARAMETER_TYPE_INTEGER\x10\x01\x12\x1d\n\x19HYPERPARAMETER_TYPE_FLOAT\x10\x02\x12\x1e\n\x1aHYPERPARAMETER_TYPE_CHOICE\x10\x03\x12\x1f\n\x1bHYPERPARAMETER_TYPE_BOOLEAN\x10\x04\x12$\n HYPERPARAMETER_TYPE_INTEGER_LIST\x10\x05\x12\x1e\n\x1aHYPERPARAMETER_TYPE_STRING\x10\x06*\x8e\x01\n\x08\x44\x61taKind\x12\x19\n\x15\x44\x41TA_KIND_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x44\x41TA_KIND_NONE\x10\x01\x12\x15\n\x11\x44\x41TA_KIND_TABULAR\x10\x02\x12\x13\n\x0f\x44\x41TA_KIND_IMAGE\x10\x03\x12\x12\n\x0e\x44\x41TA_KIND_TEXT\x10\x04\x12\x13\n\x0f\x44\x41TA_KIND_AUDIO\x10\x05*\xad\x01\n\x0cLearningTask\x12\x1d\n\x19LEARNING_TASK_UNSPECIFIED\x10\x00\x12\x16\n\x12LEARNING_TASK_NONE\x10\x01\x12 \n\x1cLEARNING_TASK_CLASSIFICATION\x10\x02\x12#\n\x1fLEARNING_TASK_LANGUAGE_MODELING\x10\x03\x12\x1f\n\x1bLEARNING_TASK_TRANSCRIPTION\x10\x04\x32\xd2\x01\n\x0e\x43\x61talogService\x12\x62\n\x11ListArchitectures\x12%.trainnet.v1.ListArchitecturesRequest\x1a&.trainnet.v1.ListArchitecturesResponse\x12\\\n\x0fGetArchitecture\x12#.trainnet.v1.GetArchitectureRequest\x1a$.trainnet.v1.GetArchitectureResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,22 +35,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_GETARCHITECTUREREQUEST'].fields_by_name['architecture']._loaded_options = None
   _globals['_GETARCHITECTUREREQUEST'].fields_by_name['architecture']._serialized_options = b'\272H\006r\004\020\001\030?'
-  _globals['_HYPERPARAMETERTYPE']._serialized_start=887
-  _globals['_HYPERPARAMETERTYPE']._serialized_end=1111
-  _globals['_DATAKIND']._serialized_start=1113
-  _globals['_DATAKIND']._serialized_end=1214
-  _globals['_HYPERPARAMETER']._serialized_start=102
-  _globals['_HYPERPARAMETER']._serialized_end=398
-  _globals['_ARCHITECTURE']._serialized_start=401
-  _globals['_ARCHITECTURE']._serialized_end=599
-  _globals['_LISTARCHITECTURESREQUEST']._serialized_start=601
-  _globals['_LISTARCHITECTURESREQUEST']._serialized_end=627
-  _globals['_LISTARCHITECTURESRESPONSE']._serialized_start=629
-  _globals['_LISTARCHITECTURESRESPONSE']._serialized_end=721
-  _globals['_GETARCHITECTUREREQUEST']._serialized_start=723
-  _globals['_GETARCHITECTUREREQUEST']._serialized_end=794
-  _globals['_GETARCHITECTURERESPONSE']._serialized_start=796
-  _globals['_GETARCHITECTURERESPONSE']._serialized_end=884
-  _globals['_CATALOGSERVICE']._serialized_start=1217
-  _globals['_CATALOGSERVICE']._serialized_end=1427
+  _globals['_HYPERPARAMETERTYPE']._serialized_start=1124
+  _globals['_HYPERPARAMETERTYPE']._serialized_end=1380
+  _globals['_DATAKIND']._serialized_start=1383
+  _globals['_DATAKIND']._serialized_end=1525
+  _globals['_LEARNINGTASK']._serialized_start=1528
+  _globals['_LEARNINGTASK']._serialized_end=1701
+  _globals['_ARCHITECTURESIZE']._serialized_start=101
+  _globals['_ARCHITECTURESIZE']._serialized_end=205
+  _globals['_HYPERPARAMETER']._serialized_start=208
+  _globals['_HYPERPARAMETER']._serialized_end=504
+  _globals['_ARCHITECTURE']._serialized_start=507
+  _globals['_ARCHITECTURE']._serialized_end=836
+  _globals['_LISTARCHITECTURESREQUEST']._serialized_start=838
+  _globals['_LISTARCHITECTURESREQUEST']._serialized_end=864
+  _globals['_LISTARCHITECTURESRESPONSE']._serialized_start=866
+  _globals['_LISTARCHITECTURESRESPONSE']._serialized_end=958
+  _globals['_GETARCHITECTUREREQUEST']._serialized_start=960
+  _globals['_GETARCHITECTUREREQUEST']._serialized_end=1031
+  _globals['_GETARCHITECTURERESPONSE']._serialized_start=1033
+  _globals['_GETARCHITECTURERESPONSE']._serialized_end=1121
+  _globals['_CATALOGSERVICE']._serialized_start=1704
+  _globals['_CATALOGSERVICE']._serialized_end=1914
 # @@protoc_insertion_point(module_scope)

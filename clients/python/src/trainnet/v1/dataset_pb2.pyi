@@ -17,6 +17,10 @@ class DatasetFormat(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DATASET_FORMAT_UNSPECIFIED: _ClassVar[DatasetFormat]
     DATASET_FORMAT_CSV: _ClassVar[DatasetFormat]
     DATASET_FORMAT_PARQUET: _ClassVar[DatasetFormat]
+    DATASET_FORMAT_JSON: _ClassVar[DatasetFormat]
+    DATASET_FORMAT_JSONL: _ClassVar[DatasetFormat]
+    DATASET_FORMAT_ZIP: _ClassVar[DatasetFormat]
+    DATASET_FORMAT_TEXT: _ClassVar[DatasetFormat]
 
 class DatasetState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -34,14 +38,21 @@ class ColumnKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     COLUMN_KIND_IMAGE: _ClassVar[ColumnKind]
     COLUMN_KIND_TEXT: _ClassVar[ColumnKind]
     COLUMN_KIND_IGNORED: _ClassVar[ColumnKind]
+    COLUMN_KIND_AUDIO: _ClassVar[ColumnKind]
 
 class ShardKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     SHARD_KIND_UNSPECIFIED: _ClassVar[ShardKind]
     SHARD_KIND_IID: _ClassVar[ShardKind]
+    SHARD_KIND_STRATIFIED: _ClassVar[ShardKind]
+    SHARD_KIND_DIRICHLET: _ClassVar[ShardKind]
 DATASET_FORMAT_UNSPECIFIED: DatasetFormat
 DATASET_FORMAT_CSV: DatasetFormat
 DATASET_FORMAT_PARQUET: DatasetFormat
+DATASET_FORMAT_JSON: DatasetFormat
+DATASET_FORMAT_JSONL: DatasetFormat
+DATASET_FORMAT_ZIP: DatasetFormat
+DATASET_FORMAT_TEXT: DatasetFormat
 DATASET_STATE_UNSPECIFIED: DatasetState
 DATASET_STATE_UPLOADING: DatasetState
 DATASET_STATE_PREPARING: DatasetState
@@ -53,8 +64,11 @@ COLUMN_KIND_CATEGORICAL: ColumnKind
 COLUMN_KIND_IMAGE: ColumnKind
 COLUMN_KIND_TEXT: ColumnKind
 COLUMN_KIND_IGNORED: ColumnKind
+COLUMN_KIND_AUDIO: ColumnKind
 SHARD_KIND_UNSPECIFIED: ShardKind
 SHARD_KIND_IID: ShardKind
+SHARD_KIND_STRATIFIED: ShardKind
+SHARD_KIND_DIRICHLET: ShardKind
 
 class Column(_message.Message):
     __slots__ = ("name", "kind", "missing", "mean", "deviation", "categories")
@@ -91,23 +105,80 @@ class LabelClass(_message.Message):
     def __init__(self, name: _Optional[str] = ..., rows: _Optional[int] = ...) -> None: ...
 
 class DataSchema(_message.Message):
-    __slots__ = ("columns", "label", "classes", "image", "rows", "warnings")
+    __slots__ = ("columns", "label", "classes", "image", "rows", "warnings", "split_column", "split_holdout_rows", "label_is_text")
     COLUMNS_FIELD_NUMBER: _ClassVar[int]
     LABEL_FIELD_NUMBER: _ClassVar[int]
     CLASSES_FIELD_NUMBER: _ClassVar[int]
     IMAGE_FIELD_NUMBER: _ClassVar[int]
     ROWS_FIELD_NUMBER: _ClassVar[int]
     WARNINGS_FIELD_NUMBER: _ClassVar[int]
+    SPLIT_COLUMN_FIELD_NUMBER: _ClassVar[int]
+    SPLIT_HOLDOUT_ROWS_FIELD_NUMBER: _ClassVar[int]
+    LABEL_IS_TEXT_FIELD_NUMBER: _ClassVar[int]
     columns: _containers.RepeatedCompositeFieldContainer[Column]
     label: str
     classes: _containers.RepeatedCompositeFieldContainer[LabelClass]
     image: ImageShape
     rows: int
     warnings: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, columns: _Optional[_Iterable[_Union[Column, _Mapping]]] = ..., label: _Optional[str] = ..., classes: _Optional[_Iterable[_Union[LabelClass, _Mapping]]] = ..., image: _Optional[_Union[ImageShape, _Mapping]] = ..., rows: _Optional[int] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...
+    split_column: str
+    split_holdout_rows: int
+    label_is_text: bool
+    def __init__(self, columns: _Optional[_Iterable[_Union[Column, _Mapping]]] = ..., label: _Optional[str] = ..., classes: _Optional[_Iterable[_Union[LabelClass, _Mapping]]] = ..., image: _Optional[_Union[ImageShape, _Mapping]] = ..., rows: _Optional[int] = ..., warnings: _Optional[_Iterable[str]] = ..., split_column: _Optional[str] = ..., split_holdout_rows: _Optional[int] = ..., label_is_text: _Optional[bool] = ...) -> None: ...
+
+class ColumnProfile(_message.Message):
+    __slots__ = ("name", "distinct", "minimum", "maximum", "mean_length", "max_length")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    DISTINCT_FIELD_NUMBER: _ClassVar[int]
+    MINIMUM_FIELD_NUMBER: _ClassVar[int]
+    MAXIMUM_FIELD_NUMBER: _ClassVar[int]
+    MEAN_LENGTH_FIELD_NUMBER: _ClassVar[int]
+    MAX_LENGTH_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    distinct: int
+    minimum: float
+    maximum: float
+    mean_length: float
+    max_length: float
+    def __init__(self, name: _Optional[str] = ..., distinct: _Optional[int] = ..., minimum: _Optional[float] = ..., maximum: _Optional[float] = ..., mean_length: _Optional[float] = ..., max_length: _Optional[float] = ...) -> None: ...
+
+class SampleRow(_message.Message):
+    __slots__ = ("values",)
+    VALUES_FIELD_NUMBER: _ClassVar[int]
+    values: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, values: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class DataProfile(_message.Message):
+    __slots__ = ("columns", "samples", "duplicate_rows", "compared_rows")
+    COLUMNS_FIELD_NUMBER: _ClassVar[int]
+    SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    DUPLICATE_ROWS_FIELD_NUMBER: _ClassVar[int]
+    COMPARED_ROWS_FIELD_NUMBER: _ClassVar[int]
+    columns: _containers.RepeatedCompositeFieldContainer[ColumnProfile]
+    samples: _containers.RepeatedCompositeFieldContainer[SampleRow]
+    duplicate_rows: int
+    compared_rows: int
+    def __init__(self, columns: _Optional[_Iterable[_Union[ColumnProfile, _Mapping]]] = ..., samples: _Optional[_Iterable[_Union[SampleRow, _Mapping]]] = ..., duplicate_rows: _Optional[int] = ..., compared_rows: _Optional[int] = ...) -> None: ...
+
+class DatasetReading(_message.Message):
+    __slots__ = ("label_column", "column_kinds", "split_column")
+    class ColumnKindsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: ColumnKind
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[ColumnKind, str]] = ...) -> None: ...
+    LABEL_COLUMN_FIELD_NUMBER: _ClassVar[int]
+    COLUMN_KINDS_FIELD_NUMBER: _ClassVar[int]
+    SPLIT_COLUMN_FIELD_NUMBER: _ClassVar[int]
+    label_column: str
+    column_kinds: _containers.ScalarMap[str, ColumnKind]
+    split_column: str
+    def __init__(self, label_column: _Optional[str] = ..., column_kinds: _Optional[_Mapping[str, ColumnKind]] = ..., split_column: _Optional[str] = ...) -> None: ...
 
 class Dataset(_message.Message):
-    __slots__ = ("name", "display_name", "format", "state", "state_message", "label_column", "source", "schema", "create_time", "prepare_time")
+    __slots__ = ("name", "display_name", "format", "state", "state_message", "label_column", "source", "schema", "create_time", "prepare_time", "reading", "profile")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DISPLAY_NAME_FIELD_NUMBER: _ClassVar[int]
     FORMAT_FIELD_NUMBER: _ClassVar[int]
@@ -118,6 +189,8 @@ class Dataset(_message.Message):
     SCHEMA_FIELD_NUMBER: _ClassVar[int]
     CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
     PREPARE_TIME_FIELD_NUMBER: _ClassVar[int]
+    READING_FIELD_NUMBER: _ClassVar[int]
+    PROFILE_FIELD_NUMBER: _ClassVar[int]
     name: str
     display_name: str
     format: DatasetFormat
@@ -128,33 +201,39 @@ class Dataset(_message.Message):
     schema: DataSchema
     create_time: _timestamp_pb2.Timestamp
     prepare_time: _timestamp_pb2.Timestamp
-    def __init__(self, name: _Optional[str] = ..., display_name: _Optional[str] = ..., format: _Optional[_Union[DatasetFormat, str]] = ..., state: _Optional[_Union[DatasetState, str]] = ..., state_message: _Optional[str] = ..., label_column: _Optional[str] = ..., source: _Optional[_Union[_artifact_pb2.Artifact, _Mapping]] = ..., schema: _Optional[_Union[DataSchema, _Mapping]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., prepare_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    reading: DatasetReading
+    profile: DataProfile
+    def __init__(self, name: _Optional[str] = ..., display_name: _Optional[str] = ..., format: _Optional[_Union[DatasetFormat, str]] = ..., state: _Optional[_Union[DatasetState, str]] = ..., state_message: _Optional[str] = ..., label_column: _Optional[str] = ..., source: _Optional[_Union[_artifact_pb2.Artifact, _Mapping]] = ..., schema: _Optional[_Union[DataSchema, _Mapping]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., prepare_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., reading: _Optional[_Union[DatasetReading, _Mapping]] = ..., profile: _Optional[_Union[DataProfile, _Mapping]] = ...) -> None: ...
 
 class ShardPlan(_message.Message):
-    __slots__ = ("kind", "shards", "holdout_fraction", "seed")
+    __slots__ = ("kind", "shards", "holdout_fraction", "seed", "alpha")
     KIND_FIELD_NUMBER: _ClassVar[int]
     SHARDS_FIELD_NUMBER: _ClassVar[int]
     HOLDOUT_FRACTION_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
+    ALPHA_FIELD_NUMBER: _ClassVar[int]
     kind: ShardKind
     shards: int
     holdout_fraction: float
     seed: int
-    def __init__(self, kind: _Optional[_Union[ShardKind, str]] = ..., shards: _Optional[int] = ..., holdout_fraction: _Optional[float] = ..., seed: _Optional[int] = ...) -> None: ...
+    alpha: float
+    def __init__(self, kind: _Optional[_Union[ShardKind, str]] = ..., shards: _Optional[int] = ..., holdout_fraction: _Optional[float] = ..., seed: _Optional[int] = ..., alpha: _Optional[float] = ...) -> None: ...
 
 class CreateDatasetRequest(_message.Message):
-    __slots__ = ("request_id", "display_name", "format", "declaration", "label_column")
+    __slots__ = ("request_id", "display_name", "format", "declaration", "label_column", "reading")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     DISPLAY_NAME_FIELD_NUMBER: _ClassVar[int]
     FORMAT_FIELD_NUMBER: _ClassVar[int]
     DECLARATION_FIELD_NUMBER: _ClassVar[int]
     LABEL_COLUMN_FIELD_NUMBER: _ClassVar[int]
+    READING_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     display_name: str
     format: DatasetFormat
     declaration: _artifact_pb2.UploadDeclaration
     label_column: str
-    def __init__(self, request_id: _Optional[str] = ..., display_name: _Optional[str] = ..., format: _Optional[_Union[DatasetFormat, str]] = ..., declaration: _Optional[_Union[_artifact_pb2.UploadDeclaration, _Mapping]] = ..., label_column: _Optional[str] = ...) -> None: ...
+    reading: DatasetReading
+    def __init__(self, request_id: _Optional[str] = ..., display_name: _Optional[str] = ..., format: _Optional[_Union[DatasetFormat, str]] = ..., declaration: _Optional[_Union[_artifact_pb2.UploadDeclaration, _Mapping]] = ..., label_column: _Optional[str] = ..., reading: _Optional[_Union[DatasetReading, _Mapping]] = ...) -> None: ...
 
 class CreateDatasetResponse(_message.Message):
     __slots__ = ("dataset", "grant")
@@ -195,6 +274,20 @@ class GetDatasetRequest(_message.Message):
     def __init__(self, name: _Optional[str] = ...) -> None: ...
 
 class GetDatasetResponse(_message.Message):
+    __slots__ = ("dataset",)
+    DATASET_FIELD_NUMBER: _ClassVar[int]
+    dataset: Dataset
+    def __init__(self, dataset: _Optional[_Union[Dataset, _Mapping]] = ...) -> None: ...
+
+class UpdateDatasetRequest(_message.Message):
+    __slots__ = ("name", "reading")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    READING_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    reading: DatasetReading
+    def __init__(self, name: _Optional[str] = ..., reading: _Optional[_Union[DatasetReading, _Mapping]] = ...) -> None: ...
+
+class UpdateDatasetResponse(_message.Message):
     __slots__ = ("dataset",)
     DATASET_FIELD_NUMBER: _ClassVar[int]
     dataset: Dataset

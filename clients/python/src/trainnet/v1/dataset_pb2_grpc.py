@@ -55,6 +55,11 @@ class DatasetServiceStub:
                 request_serializer=trainnet_dot_v1_dot_dataset__pb2.GetDatasetRequest.SerializeToString,
                 response_deserializer=trainnet_dot_v1_dot_dataset__pb2.GetDatasetResponse.FromString,
                 _registered_method=True)
+        self.UpdateDataset = channel.unary_unary(
+                '/trainnet.v1.DatasetService/UpdateDataset',
+                request_serializer=trainnet_dot_v1_dot_dataset__pb2.UpdateDatasetRequest.SerializeToString,
+                response_deserializer=trainnet_dot_v1_dot_dataset__pb2.UpdateDatasetResponse.FromString,
+                _registered_method=True)
         self.ListDatasets = channel.unary_unary(
                 '/trainnet.v1.DatasetService/ListDatasets',
                 request_serializer=trainnet_dot_v1_dot_dataset__pb2.ListDatasetsRequest.SerializeToString,
@@ -103,6 +108,15 @@ class DatasetServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UpdateDataset(self, request, context):
+        """Says what inspection understood wrong: the data set becomes PREPARING and is inspected again with these settings.
+        Jobs that exist keep what they were created with. Idempotent.
+        Codes: NOT_FOUND, INVALID_ARGUMENT (names the column), FAILED_PRECONDITION (UPLOAD_INCOMPLETE).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListDatasets(self, request, context):
         """Lists data sets, newest first. Codes: INVALID_ARGUMENT (page_token).
         """
@@ -141,6 +155,11 @@ def add_DatasetServiceServicer_to_server(servicer, server):
                     servicer.GetDataset,
                     request_deserializer=trainnet_dot_v1_dot_dataset__pb2.GetDatasetRequest.FromString,
                     response_serializer=trainnet_dot_v1_dot_dataset__pb2.GetDatasetResponse.SerializeToString,
+            ),
+            'UpdateDataset': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateDataset,
+                    request_deserializer=trainnet_dot_v1_dot_dataset__pb2.UpdateDatasetRequest.FromString,
+                    response_serializer=trainnet_dot_v1_dot_dataset__pb2.UpdateDatasetResponse.SerializeToString,
             ),
             'ListDatasets': grpc.unary_unary_rpc_method_handler(
                     servicer.ListDatasets,
@@ -262,6 +281,33 @@ class DatasetService:
             '/trainnet.v1.DatasetService/GetDataset',
             trainnet_dot_v1_dot_dataset__pb2.GetDatasetRequest.SerializeToString,
             trainnet_dot_v1_dot_dataset__pb2.GetDatasetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateDataset(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trainnet.v1.DatasetService/UpdateDataset',
+            trainnet_dot_v1_dot_dataset__pb2.UpdateDatasetRequest.SerializeToString,
+            trainnet_dot_v1_dot_dataset__pb2.UpdateDatasetResponse.FromString,
             options,
             channel_credentials,
             insecure,

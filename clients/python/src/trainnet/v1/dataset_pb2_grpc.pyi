@@ -48,6 +48,11 @@ class DatasetServiceStub:
     """
     GetDataset: _grpc.UnaryUnaryMultiCallable[_dataset_pb2.GetDatasetRequest, _dataset_pb2.GetDatasetResponse]
     """Reads one data set. Codes: NOT_FOUND."""
+    UpdateDataset: _grpc.UnaryUnaryMultiCallable[_dataset_pb2.UpdateDatasetRequest, _dataset_pb2.UpdateDatasetResponse]
+    """Says what inspection understood wrong: the data set becomes PREPARING and is inspected again with these settings.
+    Jobs that exist keep what they were created with. Idempotent.
+    Codes: NOT_FOUND, INVALID_ARGUMENT (names the column), FAILED_PRECONDITION (UPLOAD_INCOMPLETE).
+    """
     ListDatasets: _grpc.UnaryUnaryMultiCallable[_dataset_pb2.ListDatasetsRequest, _dataset_pb2.ListDatasetsResponse]
     """Lists data sets, newest first. Codes: INVALID_ARGUMENT (page_token)."""
     DeleteDataset: _grpc.UnaryUnaryMultiCallable[_dataset_pb2.DeleteDatasetRequest, _dataset_pb2.DeleteDatasetResponse]
@@ -76,6 +81,11 @@ class DatasetServiceAsyncStub(DatasetServiceStub):
     """
     GetDataset: _aio.UnaryUnaryMultiCallable[_dataset_pb2.GetDatasetRequest, _dataset_pb2.GetDatasetResponse]  # type: ignore[assignment]
     """Reads one data set. Codes: NOT_FOUND."""
+    UpdateDataset: _aio.UnaryUnaryMultiCallable[_dataset_pb2.UpdateDatasetRequest, _dataset_pb2.UpdateDatasetResponse]  # type: ignore[assignment]
+    """Says what inspection understood wrong: the data set becomes PREPARING and is inspected again with these settings.
+    Jobs that exist keep what they were created with. Idempotent.
+    Codes: NOT_FOUND, INVALID_ARGUMENT (names the column), FAILED_PRECONDITION (UPLOAD_INCOMPLETE).
+    """
     ListDatasets: _aio.UnaryUnaryMultiCallable[_dataset_pb2.ListDatasetsRequest, _dataset_pb2.ListDatasetsResponse]  # type: ignore[assignment]
     """Lists data sets, newest first. Codes: INVALID_ARGUMENT (page_token)."""
     DeleteDataset: _aio.UnaryUnaryMultiCallable[_dataset_pb2.DeleteDatasetRequest, _dataset_pb2.DeleteDatasetResponse]  # type: ignore[assignment]
@@ -125,6 +135,17 @@ class DatasetServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_dataset_pb2.GetDatasetResponse, _abc.Awaitable[_dataset_pb2.GetDatasetResponse]]:
         """Reads one data set. Codes: NOT_FOUND."""
+
+    @_abc_1.abstractmethod
+    def UpdateDataset(
+        self,
+        request: _dataset_pb2.UpdateDatasetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dataset_pb2.UpdateDatasetResponse, _abc.Awaitable[_dataset_pb2.UpdateDatasetResponse]]:
+        """Says what inspection understood wrong: the data set becomes PREPARING and is inspected again with these settings.
+        Jobs that exist keep what they were created with. Idempotent.
+        Codes: NOT_FOUND, INVALID_ARGUMENT (names the column), FAILED_PRECONDITION (UPLOAD_INCOMPLETE).
+        """
 
     @_abc_1.abstractmethod
     def ListDatasets(

@@ -76,7 +76,7 @@ class MergePolicy(_message.Message):
     def __init__(self, strategy: _Optional[_Union[MergeStrategy, str]] = ..., max_update_norm: _Optional[float] = ...) -> None: ...
 
 class JobSpec(_message.Message):
-    __slots__ = ("display_name", "dataset", "architecture", "hyperparameters", "rounds", "plan", "epochs", "pool", "seed", "merge")
+    __slots__ = ("display_name", "dataset", "architecture", "hyperparameters", "rounds", "plan", "epochs", "pool", "seed", "merge", "local_steps", "base")
     DISPLAY_NAME_FIELD_NUMBER: _ClassVar[int]
     DATASET_FIELD_NUMBER: _ClassVar[int]
     ARCHITECTURE_FIELD_NUMBER: _ClassVar[int]
@@ -87,6 +87,8 @@ class JobSpec(_message.Message):
     POOL_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
     MERGE_FIELD_NUMBER: _ClassVar[int]
+    LOCAL_STEPS_FIELD_NUMBER: _ClassVar[int]
+    BASE_FIELD_NUMBER: _ClassVar[int]
     display_name: str
     dataset: str
     architecture: str
@@ -97,7 +99,9 @@ class JobSpec(_message.Message):
     pool: Pool
     seed: int
     merge: MergePolicy
-    def __init__(self, display_name: _Optional[str] = ..., dataset: _Optional[str] = ..., architecture: _Optional[str] = ..., hyperparameters: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., rounds: _Optional[int] = ..., plan: _Optional[_Union[_dataset_pb2.ShardPlan, _Mapping]] = ..., epochs: _Optional[int] = ..., pool: _Optional[_Union[Pool, str]] = ..., seed: _Optional[int] = ..., merge: _Optional[_Union[MergePolicy, _Mapping]] = ...) -> None: ...
+    local_steps: int
+    base: _task_pb2.BaseModel
+    def __init__(self, display_name: _Optional[str] = ..., dataset: _Optional[str] = ..., architecture: _Optional[str] = ..., hyperparameters: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., rounds: _Optional[int] = ..., plan: _Optional[_Union[_dataset_pb2.ShardPlan, _Mapping]] = ..., epochs: _Optional[int] = ..., pool: _Optional[_Union[Pool, str]] = ..., seed: _Optional[int] = ..., merge: _Optional[_Union[MergePolicy, _Mapping]] = ..., local_steps: _Optional[int] = ..., base: _Optional[_Union[_task_pb2.BaseModel, _Mapping]] = ...) -> None: ...
 
 class ManifestEntry(_message.Message):
     __slots__ = ("shard", "worker", "fence", "update", "examples", "times", "metrics")
@@ -184,8 +188,15 @@ class Round(_message.Message):
     def __init__(self, name: _Optional[str] = ..., number: _Optional[int] = ..., state: _Optional[_Union[RoundState, str]] = ..., decision: _Optional[str] = ..., base: _Optional[_Union[_artifact_pb2.Artifact, _Mapping]] = ..., merged: _Optional[_Union[_artifact_pb2.Artifact, _Mapping]] = ..., merged_sha256: _Optional[str] = ..., metrics: _Optional[_Mapping[str, float]] = ..., manifest: _Optional[_Iterable[_Union[ManifestEntry, _Mapping]]] = ..., open_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., close_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., claim_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., merged_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., verifiable: _Optional[bool] = ..., group_size: _Optional[int] = ...) -> None: ...
 
 class Job(_message.Message):
-    __slots__ = ("name", "spec", "state", "state_message", "rounds", "create_time", "start_time", "end_time", "schema", "merged_rounds", "metrics")
+    __slots__ = ("name", "spec", "state", "state_message", "rounds", "create_time", "start_time", "end_time", "schema", "merged_rounds", "metrics", "initial_metrics", "trainable_parameters", "parameters", "exported")
     class MetricsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+    class InitialMetricsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
         VALUE_FIELD_NUMBER: _ClassVar[int]
@@ -203,6 +214,10 @@ class Job(_message.Message):
     SCHEMA_FIELD_NUMBER: _ClassVar[int]
     MERGED_ROUNDS_FIELD_NUMBER: _ClassVar[int]
     METRICS_FIELD_NUMBER: _ClassVar[int]
+    INITIAL_METRICS_FIELD_NUMBER: _ClassVar[int]
+    TRAINABLE_PARAMETERS_FIELD_NUMBER: _ClassVar[int]
+    PARAMETERS_FIELD_NUMBER: _ClassVar[int]
+    EXPORTED_FIELD_NUMBER: _ClassVar[int]
     name: str
     spec: JobSpec
     state: JobState
@@ -214,7 +229,11 @@ class Job(_message.Message):
     schema: _dataset_pb2.DataSchema
     merged_rounds: int
     metrics: _containers.ScalarMap[str, float]
-    def __init__(self, name: _Optional[str] = ..., spec: _Optional[_Union[JobSpec, _Mapping]] = ..., state: _Optional[_Union[JobState, str]] = ..., state_message: _Optional[str] = ..., rounds: _Optional[_Iterable[_Union[Round, _Mapping]]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., schema: _Optional[_Union[_dataset_pb2.DataSchema, _Mapping]] = ..., merged_rounds: _Optional[int] = ..., metrics: _Optional[_Mapping[str, float]] = ...) -> None: ...
+    initial_metrics: _containers.ScalarMap[str, float]
+    trainable_parameters: int
+    parameters: int
+    exported: bool
+    def __init__(self, name: _Optional[str] = ..., spec: _Optional[_Union[JobSpec, _Mapping]] = ..., state: _Optional[_Union[JobState, str]] = ..., state_message: _Optional[str] = ..., rounds: _Optional[_Iterable[_Union[Round, _Mapping]]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., schema: _Optional[_Union[_dataset_pb2.DataSchema, _Mapping]] = ..., merged_rounds: _Optional[int] = ..., metrics: _Optional[_Mapping[str, float]] = ..., initial_metrics: _Optional[_Mapping[str, float]] = ..., trainable_parameters: _Optional[int] = ..., parameters: _Optional[int] = ..., exported: _Optional[bool] = ...) -> None: ...
 
 class CreateJobRequest(_message.Message):
     __slots__ = ("request_id", "spec")
@@ -321,12 +340,14 @@ class DeleteJobResponse(_message.Message):
     def __init__(self) -> None: ...
 
 class GetModelRequest(_message.Message):
-    __slots__ = ("name", "round")
+    __slots__ = ("name", "round", "wait_seconds")
     NAME_FIELD_NUMBER: _ClassVar[int]
     ROUND_FIELD_NUMBER: _ClassVar[int]
+    WAIT_SECONDS_FIELD_NUMBER: _ClassVar[int]
     name: str
     round: int
-    def __init__(self, name: _Optional[str] = ..., round: _Optional[int] = ...) -> None: ...
+    wait_seconds: int
+    def __init__(self, name: _Optional[str] = ..., round: _Optional[int] = ..., wait_seconds: _Optional[int] = ...) -> None: ...
 
 class ModelFile(_message.Message):
     __slots__ = ("path", "artifact", "inline", "sha256")
@@ -341,12 +362,14 @@ class ModelFile(_message.Message):
     def __init__(self, path: _Optional[str] = ..., artifact: _Optional[_Union[_artifact_pb2.Artifact, _Mapping]] = ..., inline: _Optional[bytes] = ..., sha256: _Optional[str] = ...) -> None: ...
 
 class GetModelResponse(_message.Message):
-    __slots__ = ("round", "files")
+    __slots__ = ("round", "files", "exported")
     ROUND_FIELD_NUMBER: _ClassVar[int]
     FILES_FIELD_NUMBER: _ClassVar[int]
+    EXPORTED_FIELD_NUMBER: _ClassVar[int]
     round: int
     files: _containers.RepeatedCompositeFieldContainer[ModelFile]
-    def __init__(self, round: _Optional[int] = ..., files: _Optional[_Iterable[_Union[ModelFile, _Mapping]]] = ...) -> None: ...
+    exported: bool
+    def __init__(self, round: _Optional[int] = ..., files: _Optional[_Iterable[_Union[ModelFile, _Mapping]]] = ..., exported: _Optional[bool] = ...) -> None: ...
 
 class GetRoundRequest(_message.Message):
     __slots__ = ("name",)
