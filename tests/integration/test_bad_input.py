@@ -47,11 +47,11 @@ def nothing_is_made(stack: Stack, good: str) -> Iterator[None]:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["-a", "mlp", "--shards", "0"], ["spec.plan.shards", "1"]),
-        (["-a", "mlp", "--shards", "-3"], ["spec.plan.shards", "1"]),
+        (["-a", "mlp", "--shards", "0"], ["--shards", "equal to 1"]),
+        (["-a", "mlp", "--shards", "-3"], ["--shards", "equal to 1"]),
         (["-a", "mlp", "--shards", "5000"], ["5000 shards", "455 rows", "use fewer"]),
-        (["-a", "mlp", "--rounds", "0"], ["spec.rounds", "1"]),
-        (["-a", "mlp", "--epochs", "0"], ["spec.epochs", "1"]),
+        (["-a", "mlp", "--rounds", "0"], ["--rounds", "equal to 1"]),
+        (["-a", "mlp", "--epochs", "0"], ["--epochs", "equal to 1"]),
         (["-a", "mlp", "--holdout", "1.5"], ["holdout", "0.9"]),
         (["-a", "mpl"], ["architecture", "'mpl'", "mlp"]),
         (["-a", "mlp", "--set", "learning_rate=fast"], ["learning_rate", "number from 1e-07 to 10"]),

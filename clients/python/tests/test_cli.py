@@ -121,7 +121,11 @@ def test_show_carries_rounds_and_manifest(run: Run, peer: Peer) -> None:
 
 
 def test_public_says_that_strangers_will_see_the_shards(run: Run, peer: Peer) -> None:
-    done = run("train", "-a", "noop", "--pool", "public")
+    refused = run("train", "-a", "noop", "--pool", "public")
+    assert refused.code == 2
+    assert "add --yes" in refused.err
+    assert not peer.jobs
+    done = run("train", "-a", "noop", "--pool", "public", "--yes")
     assert done.code == 0
     assert "strangers' machines: their owners will see the rows" in done.err
     assert peer.jobs["jobs/j1"].spec.pool == job_pb2.POOL_PUBLIC
@@ -135,7 +139,11 @@ def test_data_sets_from_upload_to_deletion(run: Run, table: Path) -> None:
     assert [row["dataset"] for row in listed] == ["datasets/d1"]
     assert "class b is rare" in run("datasets", "show", "d1").out
     assert "table.csv" in run("datasets", "list").out
-    assert run("datasets", "delete", "d1").out == "deleted datasets/d1\n"
+    refused = run("datasets", "delete", "d1")
+    assert refused.code == 2
+    assert "Delete datasets/d1 (table.csv, 16 B) for good, with all its shards? — add --yes" in refused.err
+    assert run("datasets", "show", "d1").code == 0
+    assert run("datasets", "delete", "d1", "--yes").out == "deleted datasets/d1\n"
     assert run("datasets", "show", "d1").code == 3
 
 
@@ -145,12 +153,18 @@ def test_jobs_list_watch_cancel_delete(run: Run, peer: Peer) -> None:
     assert "first" in run("jobs", "list").out
     assert run("jobs", "list", "--json").json["jobs"][0]["job"] == "jobs/j1"
     refused = run("jobs", "delete", "j1")
-    assert (refused.code, refused.err) == (1, "error: jobs/j1 has not ended\n")
+    assert (refused.code, refused.err) == (
+        1,
+        "error: jobs/j1 has not ended — stop it first: `trainnet jobs cancel j1`\n",
+    )
     assert run("jobs", "cancel", "j1", "--json").json == {"job": "jobs/j1", "state": "CANCELLED", "message": ""}
     assert run("jobs", "cancel", "j1").out == "jobs/j1 CANCELLED\n"
     _watch(peer, job_pb2.JOB_STATE_CANCELLED)
     assert run("jobs", "watch", "j1").code == 1
-    assert run("jobs", "delete", "j1", "--json").json == {"job": "jobs/j1", "deleted": True}
+    refused = run("jobs", "delete", "j1")
+    assert refused.code == 2
+    assert "for good, with its model, the record of 1 round and all metrics? — add --yes" in refused.err
+    assert run("jobs", "delete", "j1", "--yes", "--json").json == {"job": "jobs/j1", "deleted": True}
 
 
 def test_a_model_is_downloaded(run: Run, peer: Peer, tmp_path: Path) -> None:
@@ -192,7 +206,11 @@ def test_workers_and_catalogue(run: Run, peer: Peer) -> None:
     [
         (["train", "none.csv", "-a", "mlp"], 2, "error: none.csv: no such file — check the path"),
         (["train", "-a", "mlp"], 2, "error: spec.dataset: mlp needs tabular data — name a data set or a file"),
-        (["train", "-a", "noop", "--rounds", "0"], 2, "error: spec.rounds: must be greater than or equal to 1"),
+        (
+            ["train", "-a", "noop", "--rounds", "0"],
+            2,
+            "error: Invalid value for '--rounds': Input should be greater than or equal to 1",
+        ),
         (
             ["train", "-a", "noop", "--rounds", "few"],
             2,

@@ -63,6 +63,14 @@ def explain_usage(error: typer.TyperException) -> int:
     return USAGE
 
 
+def explain_interrupt(message: str = "") -> int:
+    """Says what Ctrl-C did and answers the exit code."""
+    if not message and sys.stderr.isatty():
+        print(file=sys.stderr)  # the terminal's own ^C stands in this line
+    print(message or "interrupted", file=sys.stderr, flush=True)
+    return INTERRUPTED
+
+
 def explain_bug(error: Exception) -> int:
     """For what nobody foresaw: one line for people, the traceback for who asks for it."""
     if os.environ.get("TRAINNET_DEBUG"):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask. Scripts need it.")]
 
 
 def print_json(value: Mapping[str, Any]) -> None:
@@ -86,8 +86,8 @@ def ago(moment: datetime | None) -> str:
     """How long ago, for people."""
     if moment is None:
         return ""
-    number, unit, *_ = span(max(0.0, (datetime.now(UTC) - moment).total_seconds())).split()
-    return f"{number} {unit} ago"
+    number, unit, *_ = span(round(max(0.0, (datetime.now(UTC) - moment).total_seconds()))).split()
+    return f"{float(number):.0f} {unit} ago"
 
 
 def span(seconds: float | None) -> str:
@@ -120,7 +120,18 @@ def number(value: float | None, digits: int = 4) -> str:
 
 
 def confirm(question: str, *, yes: bool) -> None:
-    """Asks on a terminal unless told not to; a script has decided already. Raises typer.Abort for no."""
-    if yes or not sys.stdin.isatty():
+    """Asks on a terminal unless told not to; elsewhere `--yes` must be there. Raises ConfigurationError, typer.Exit."""
+    from trainnet.client import ConfigurationError
+
+    if yes:
         return
-    typer.confirm(question, abort=True, err=True)
+    if not sys.stdin.isatty():
+        raise ConfigurationError(f"nobody can be asked here: {question}", hint="add --yes to say so")
+    if not typer.confirm(question, err=True):
+        print("nothing was done", file=sys.stderr)
+        raise typer.Exit(1)
+
+
+def count(number: int, what: str) -> str:
+    """`1 epoch`, `2 epochs`."""
+    return f"{number:,} {what}" + ("" if number == 1 else "s")

@@ -16,7 +16,7 @@ def catalog(
     architecture: Annotated[str | None, typer.Argument(help="Show the hyperparameters of this one only.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the architectures and their hyperparameters."""
+    """List the architectures and their hyperparameters, which `train --set NAME=VALUE` takes."""
     from trainnet.client import expected_value
 
     client = connect(context)

@@ -10,12 +10,12 @@ import typer
 
 from trainnet.cli._context import connect
 from trainnet.cli._facts import dataset_facts
-from trainnet.cli._output import AsJson, Yes, ago, confirm, print_facts, print_json, print_table, size
+from trainnet.cli._output import AsJson, Yes, ago, confirm, count, print_facts, print_json, print_table, size
 
 if TYPE_CHECKING:
     from trainnet.client import Dataset
 
-app = typer.Typer(help="Upload data, see what was understood, delete it.", no_args_is_help=True)
+app = typer.Typer(help="Upload data, see what was understood of it, delete it.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(metavar="DATASET", help="Its name, with or without `datasets/`.")]
 
@@ -31,10 +31,10 @@ def upload(
     format: Annotated[  # noqa: A002 - it names the option
         str | None, typer.Option(help="csv or parquet.", show_default="told by the suffix")
     ] = None,
-    wait: Annotated[bool, typer.Option(help="Wait until it is understood.")] = True,
+    wait: Annotated[bool, typer.Option(help="Wait until its columns are understood.")] = True,
     as_json: AsJson = False,
 ) -> None:
-    """Upload a file. The same file again resumes where it stopped."""
+    """Upload a file. After a break the same command goes on where it stopped."""
     from trainnet.cli._transfer import TransferDisplay
 
     client = connect(context)
@@ -83,9 +83,10 @@ def show(context: typer.Context, dataset: Name, as_json: AsJson = False) -> None
 
 @app.command()
 def delete(context: typer.Context, dataset: Name, yes: Yes = False, as_json: AsJson = False) -> None:
-    """Delete a data set and its shards for good."""
+    """Delete a data set for good: the uploaded file and its shards. Jobs that have ended stay, with their models."""
     found = connect(context).datasets.get(dataset)
-    confirm(f"Delete {found.name} ({found.display_name}) for good?", yes=yes)
+    what = f"{found.display_name}, {size(found.size_bytes)}"
+    confirm(f"Delete {found.name} ({what}) for good, with all its shards?", yes=yes)
     found.delete()
     if as_json:
         print_json({"dataset": found.name, "deleted": True})
@@ -110,7 +111,7 @@ def _show(dataset: Dataset, *, as_json: bool) -> None:
         facts["label"] = schema.label
         facts["classes"] = _some([f"{name} ({rows:,})" for name, rows in schema.classes.items()])
         if schema.image is not None:
-            facts["images"] = "{} x {} pixels, {} channel(s)".format(*schema.image)
+            facts["images"] = _image(*schema.image)
         kinds: dict[str, list[str]] = {}
         for column in schema.columns:
             missing = f" ({column.missing:,} missing)" if column.missing else ""
@@ -118,6 +119,10 @@ def _show(dataset: Dataset, *, as_json: bool) -> None:
         facts |= {kind: _some(names) for kind, names in kinds.items()}
         facts |= {f"warning {index}": text for index, text in enumerate(schema.warnings, start=1)}
     print_facts(facts)
+
+
+def _image(height: int, width: int, channels: int) -> str:
+    return f"{height} x {width} pixels, {count(channels, 'channel')}"
 
 
 def _some(items: list[str], most: int = 12) -> str:

@@ -10,9 +10,9 @@ import typer
 
 from trainnet.cli._context import connect
 from trainnet.cli._facts import job_facts
-from trainnet.cli._output import AsJson, Yes, ago, confirm, number, print_facts, print_json, print_table, span
+from trainnet.cli._output import AsJson, Yes, ago, confirm, count, number, print_facts, print_json, print_table, span
 from trainnet.cli.verify import verify
-from trainnet.client import JobFailed
+from trainnet.client import JobFailed, TrainNetError
 
 if TYPE_CHECKING:
     from trainnet.client import Job, Round
@@ -68,7 +68,12 @@ def show(context: typer.Context, job: Name, as_json: AsJson = False) -> None:
             "state": str(found.state) + (f": {found.message}" if found.message else ""),
             "dataset": found.dataset,
             "architecture": found.architecture + (f" ({settings})" if settings else ""),
-            "plan": f"{found.total_rounds} rounds of {found.shards} shards, {found.epochs} epoch(s) each",
+            "plan": ", ".join(
+                (
+                    f"{count(found.total_rounds, 'round')} of {count(found.shards, 'shard')}",
+                    f"{count(found.epochs, 'epoch')} each",
+                )
+            ),
             "pool": found.pool,
             "created": ago(found.create_time),
             "took": _took(found),
@@ -115,7 +120,7 @@ def watch(context: typer.Context, job: Name, as_json: AsJson = False) -> None:
 
 @app.command()
 def cancel(context: typer.Context, job: Name, as_json: AsJson = False) -> None:
-    """Cancel a job. One that has ended stays as it ended."""
+    """Stop a job for good; merged rounds can still be downloaded. One that has ended stays as it ended."""
     found = connect(context).jobs.get(job).cancel()
     if as_json:
         print_json({"job": found.name, "state": str(found.state), "message": found.message})
@@ -127,9 +132,12 @@ def cancel(context: typer.Context, job: Name, as_json: AsJson = False) -> None:
 
 @app.command()
 def delete(context: typer.Context, job: Name, yes: Yes = False, as_json: AsJson = False) -> None:
-    """Delete an ended job with its model for good."""
+    """Delete an ended job for good: its model, its rounds, its metrics. The data set stays."""
     found = connect(context).jobs.get(job)
-    confirm(f"Delete {found.name} with its model for good?", yes=yes)
+    if not found.state.ended:
+        raise TrainNetError(f"{found.name} has not ended", hint=f"stop it first: `trainnet jobs cancel {found.id}`")
+    lost = f"its model, the record of {count(len(found.rounds), 'round')} and all metrics"
+    confirm(f"Delete {found.name} ({found.architecture}) for good, with {lost}?", yes=yes)
     found.delete()
     if as_json:
         print_json({"job": found.name, "deleted": True})
@@ -141,11 +149,13 @@ def delete(context: typer.Context, job: Name, yes: Yes = False, as_json: AsJson 
 def download(
     context: typer.Context,
     job: Name,
-    to: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where to.", show_default="the job's id")] = None,
+    to: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Folder to make of it.", show_default="the job's id")
+    ] = None,
     round: Annotated[  # noqa: A002 - it names the option
         int | None, typer.Option(min=1, help="Round whose model to take.", show_default="the last merged one")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace a folder that holds something.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace the folder if it holds something.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Download a model's folder, whole or not at all."""

@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from datetime import UTC, datetime
 
@@ -47,23 +46,25 @@ def follow(job: Job, *, console: Console | None = None, title: str = "") -> Job:
             lines(update)
         return job
     view = JobView(job, title=title)
-    with Live(view, console=console, refresh_per_second=8, transient=False):
+    live = Live(view, console=console, refresh_per_second=8, transient=False)
+    try:  # no `with`: Ctrl-C while it starts would leave the terminal to its thread
+        live.start(refresh=True)
         for update in job.watch(view.away):
             view.update(update)
+    finally:
+        live.stop()
     return job
 
 
 def follow_or_detach(job: Job, *, console: Console | None = None) -> Job:
-    """Like follow; Ctrl-C leaves the job running, says how to come back or stop it, and exits with 130."""
+    """Like follow; Ctrl-C leaves the job running and says how to come back or stop it. Raises typer.Abort for it."""
     try:
         return follow(job, console=console)
     except KeyboardInterrupt:
-        print(
+        raise typer.Abort(
             f"detached, {job.name} goes on: `trainnet jobs watch {job.id}` comes back, "
-            f"`trainnet jobs cancel {job.id}` stops it",
-            file=sys.stderr,
-        )
-        raise typer.Exit(130) from None
+            f"`trainnet jobs cancel {job.id}` stops it"
+        ) from None
 
 
 class JobView:

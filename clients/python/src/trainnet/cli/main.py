@@ -21,7 +21,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
-app.command("train")(train.train)
+app.command("train", epilog=train.EXAMPLES)(train.train)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(datasets.app, name="datasets")
 app.add_typer(workers.app, name="workers")
@@ -69,11 +69,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _failures.explain(error)
     except typer.TyperException as error:
         return _failures.explain_usage(error)
-    except (typer.Abort, KeyboardInterrupt):
-        print("interrupted", file=sys.stderr)
-        return _failures.INTERRUPTED
+    except (typer.Abort, KeyboardInterrupt) as error:
+        return _failures.explain_interrupt(str(error))
     except Exception as error:  # noqa: BLE001 - never a traceback for a user
         return _failures.explain_bug(error)
+    if answer == _failures.INTERRUPTED:  # what typer makes of Ctrl-C
+        return _failures.explain_interrupt()
     return answer if isinstance(answer, int) else 0
 
 

@@ -16,6 +16,14 @@ from trainnet.client import FieldViolation, InvalidArgument, JobFailed
 if TYPE_CHECKING:
     from trainnet.client import Job
 
+EXAMPLES = "\n\n".join(
+    (
+        "Examples:",
+        "trainnet train flowers.csv -a mlp --wait",
+        "trainnet train datasets/flowers-7h2k -a mlp --rounds 10 --set learning_rate=0.1 --set hidden=64,32",
+    )
+)
+
 _STRANGERS = "the public pool is made of strangers' machines: their owners will see the rows of their shards"
 
 
@@ -28,21 +36,28 @@ def train(
         str | None,
         typer.Argument(metavar="[FILE|DATASET]", help="A .csv or .parquet file, or a data set's name."),
     ] = None,
-    rounds: Annotated[int, typer.Option(help="Rounds: each ends with one merged model.")] = 3,
-    shards: Annotated[int, typer.Option(help="Parts the data are cut into; workers train one each at a time.")] = 4,
-    epochs: Annotated[int, typer.Option(help="Passes over its shard that a worker makes in each round.")] = 1,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds: each ends with one merged model.")] = 3,
+    shards: Annotated[
+        int, typer.Option(min=1, help="Parts the data are cut into; workers train one each at a time.")
+    ] = 4,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over its shard that a worker makes in each round.")] = 1,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A hyperparameter; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="NAME=VALUE", help="A hyperparameter that `trainnet catalog` lists; may be repeated."
+        ),
     ] = None,
-    pool: Annotated[str, typer.Option(help="trusted, or public: strangers will see the shards.")] = "trusted",
-    seed: Annotated[int, typer.Option(help="Fixes weights, shuffles and dropout.")] = 0,
-    holdout: Annotated[float, typer.Option(help="Share of the rows kept for evaluation, 0 to 0.9.")] = 0.2,
+    pool: Annotated[
+        str, typer.Option(metavar="trusted|public", help="Whose machines. public: strangers will see the shards.")
+    ] = "trusted",
+    seed: Annotated[int, typer.Option(help="Fixes weights, shuffles and dropout: the same seed, the same model.")] = 0,
+    holdout: Annotated[float, typer.Option(min=0, max=0.9, help="Share of the rows kept for evaluation.")] = 0.2,
     label: Annotated[
         str | None,
         typer.Option(help="Column to learn, for a file.", show_default="label, target, class, y, else the last"),
     ] = None,
     name: Annotated[str | None, typer.Option(help="What to call the job.", show_default="the data's name")] = None,
-    wait: Annotated[bool, typer.Option("--wait", help="Watch it to its end.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Watch it to its end; Ctrl-C leaves it running.")] = False,
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:

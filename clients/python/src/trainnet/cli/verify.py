@@ -22,7 +22,7 @@ def verify(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Recompute merged weights from each round's manifest and compare their SHA-256."""
+    """Recompute merged weights on this machine, from each round's updates, and compare their SHA-256."""
     from trainnet.cli._transfer import TransferDisplay
 
     found = connect(context).jobs.get(job)

@@ -17,7 +17,7 @@ _TYPES = {
     "float": "a number",
     "choice": "one of its choices",
     "boolean": "true or false",
-    "integer_list": "a list of whole numbers such as 64,32",
+    "integer_list": "a list of whole numbers",
 }
 _TRUTHS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
@@ -43,10 +43,17 @@ def expected_value(knob: Hyperparameter) -> str:
         return f"one of {', '.join(knob.choices)}"
     text = _TYPES.get(knob.type, knob.type)
     if knob.minimum is not None and knob.maximum is not None:
-        return f"{text} from {knob.minimum:g} to {knob.maximum:g}"
-    if knob.minimum is not None:
-        return f"{text} of at least {knob.minimum:g}"
-    return f"{text} of at most {knob.maximum:g}" if knob.maximum is not None else text
+        text += f" from {_bound(knob.minimum)} to {_bound(knob.maximum)}"
+    elif knob.minimum is not None:
+        text += f" of at least {_bound(knob.minimum)}"
+    elif knob.maximum is not None:
+        text += f" of at most {_bound(knob.maximum)}"
+    return f"{text}, such as 64,32" if knob.type == "integer_list" else text
+
+
+def _bound(value: float) -> str:
+    """No exponent for what can be read without one."""
+    return str(int(value)) if value == int(value) else f"{value:g}"
 
 
 def nearest(name: str, names: list[str], label: str) -> str:

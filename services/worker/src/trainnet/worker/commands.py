@@ -23,7 +23,7 @@ app = typer.Typer(
     name="worker",
     help="Lend this computer to TrainNet: join, look, pause, leave.",
     no_args_is_help=True,
-    rich_markup_mode=None,
+    add_completion=False,
 )
 
 FIRST_CONTACT_SECONDS = 15.0
@@ -32,19 +32,39 @@ EXIT_NOT_RUNNING = 4
 DataOption = Annotated[
     Path | None,
     typer.Option(
-        "--data", envvar="TRAINNET_DATA_DIR", help="The worker's folder.", show_default=str(default_data_dir())
+        "--data",
+        metavar="FOLDER",
+        envvar="TRAINNET_DATA_DIR",
+        help="The worker's folder: who it is, its cache.",
+        show_default=str(default_data_dir()),
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object for programs.")]
 
 
-@app.command()
+EXAMPLES = "\n\n".join(
+    (
+        "Examples:",
+        "trainnet worker join train.example.org:7700 --token TOKEN",
+        "trainnet worker join train.example.org:7700 --max-threads 2 --max-memory 4GB --max-bandwidth 2MB/s",
+    )
+)
+
+
+@app.command(epilog=EXAMPLES)
 def join(
-    address: Annotated[str, typer.Argument(help="host:port of the coordinator.", metavar="ADDRESS")],
+    address: Annotated[
+        str, typer.Argument(help="HOST:PORT of the coordinator, which its operator tells.", metavar="ADDRESS")
+    ],
     token: Annotated[
-        str | None, typer.Option(envvar="TRAINNET_JOIN_TOKEN", help="Join token; needed the first time only.")
+        str | None,
+        typer.Option(
+            envvar="TRAINNET_JOIN_TOKEN", help="Join token, which the operator gives; needed the first time only."
+        ),
     ] = None,
-    name: Annotated[str | None, typer.Option(help="What people call this machine.")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="What people call this machine.", show_default="its host name")
+    ] = None,
     slots: Annotated[int | None, typer.Option(help="Tasks at the same time.", show_default="1")] = None,
     threads: Annotated[
         int | None,
@@ -78,7 +98,7 @@ def join(
     data: DataOption = None,
     paused: Annotated[bool, typer.Option("--pause", help="Join without taking work yet.")] = False,
 ) -> None:
-    """Join a coordinator and work for it until Ctrl-C."""
+    """Join a coordinator and work for it until Ctrl-C. Later the same machine joins again without a token."""
     given = {
         "coordinator": address,
         "join_token": token,
