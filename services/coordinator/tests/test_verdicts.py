@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import Engine, event, text
 
 from services.coordinator.tests.scene import TTL, Scene
 from trainnet.coordinator.domain.states import TaskKind, TaskState
@@ -143,10 +143,9 @@ async def test_a_verdict_costs_the_same_in_a_round_of_many_shards(scene: Scene) 
         asked.append(statement)
 
     await scene.done(worker)
-    engine = scene.database._engine  # type: ignore[attr-defined]  # what it asks of the database is what is tested
-    event.listen(engine, "before_cursor_execute", listen)
+    event.listen(Engine, "before_cursor_execute", listen)
     await scene.check()
-    event.remove(engine, "before_cursor_execute", listen)
+    event.remove(Engine, "before_cursor_execute", listen)
     assert not [statement for statement in asked if "count(" in statement]
     row = await scene.row(rounds, job=job)
     assert (row.shards, row.accepted, row.state) == (300, 1, "OPEN")
@@ -177,11 +176,13 @@ async def test_members_of_a_group_are_counted_on_their_index(scene: Scene) -> No
     async with scene.database.write() as tx:
         await tx.execute(rounds.update().values(group_size=2))
     await scene.done(worker)
-    engine = scene.database._engine  # type: ignore[attr-defined]  # what it asks of the database is what is tested
-    event.listen(engine, "before_cursor_execute", listen)
+    event.listen(Engine, "before_cursor_execute", listen)
     await scene.check()
-    event.remove(engine, "before_cursor_execute", listen)
+    event.remove(Engine, "before_cursor_execute", listen)
     (statement,) = asked
+    assert "state = 'ACCEPTED'" in statement  # a parameter would keep the partial index from being used
     async with scene.database.read() as tx:
+        if tx.dialect != "sqlite":
+            return
         plan = (await tx.execute(text("EXPLAIN QUERY PLAN " + statement.replace("?", "1")))).all()
     assert "uq_updates_accepted (job=? AND round=? AND shard=?)" in str(plan), plan

@@ -30,6 +30,7 @@ from trainnet.v1.worker_pb2 import (
     Welcome,
 )
 from trainnet.worker.agent import exchange as exchanges
+from trainnet.worker.agent import session as sessions
 from trainnet.worker.agent.exchange import Exchange
 from trainnet.worker.agent.session import Session, TokenVoid
 from trainnet.worker.errors import JoinRefused
@@ -197,6 +198,32 @@ async def test_a_banned_worker_stops(peer: Any, monkeypatch: pytest.MonkeyPatch)
     session = Session(peer.address, Recorder())
     with pytest.raises(JoinRefused, match="banned: sent poison"):
         await asyncio.wait_for(session.run(), 10)
+
+
+async def test_a_worker_over_a_limit_comes_back_later(
+    peer: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "DRAIN_PAUSE", 0.2)
+    welcome, refused = peer.Connect, 0
+
+    async def refuse_twice(iterator: Any, context: Any) -> None:
+        nonlocal refused
+        if refused < 2:
+            refused += 1
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many hellos")
+        await welcome(iterator, context)
+
+    await peer.stop()
+    monkeypatch.setattr(peer, "Connect", refuse_twice)
+    await peer.start()
+    recorder = Recorder()
+    session = Session(peer.address, recorder)
+    session.use("workers/w1", peer.valid_token)
+    running = asyncio.create_task(session.run())
+    await eventually(lambda: recorder.welcomes == 1)
+    assert refused == 2
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
 
 
 async def test_answers_find_their_questions(eventually: Any) -> None:

@@ -30,6 +30,15 @@ class CoordinatorSettings(StoreSettings, NatsSettings, LogSettings):
     """How long an assignment waits for its worker's accept."""
     claim_ttl: float = Field(default=20.0, gt=0)
     """How long an aggregator's claim lasts without renewal."""
+    session_rate: float = Field(default=500.0, gt=0)
+    """Messages per second that one session may send in the long run. A worker of 12 small rounds a second sends 100."""
+    session_burst: float = Field(default=5000.0, ge=1)
+    hello_rate: float = Field(default=0.5, gt=0)
+    """Sessions per second that one worker may open in the long run."""
+    hello_burst: float = Field(default=30.0, ge=1)
+    register_rate: float = Field(default=50.0, gt=0)
+    """Registrations per second from one address in the long run; behind one address there may be many machines."""
+    register_burst: float = Field(default=20_000.0, ge=1)
     trusted_patience: float = Field(default=86400.0, gt=0)
     """How long a task that strangers gave up waits for a trusted worker, from when one was last seen."""
     url_ttl: float = Field(default=3600.0, ge=60, le=604800)

@@ -20,6 +20,7 @@ from trainnet.coordinator.messaging.nats_auth import inbox_prefix
 from trainnet.coordinator.sessions import LiveAttempt, Sessions, WorkerSession
 from trainnet.coordinator.storage.events import timestamp
 from trainnet.coordinator.transport.auth import NotAllowed, calling_worker
+from trainnet.coordinator.transport.limits import Limits
 from trainnet.coordinator.usecases.context import Context
 from trainnet.coordinator.usecases.leases import Leases
 from trainnet.coordinator.usecases.results import Results
@@ -77,9 +78,11 @@ class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
         self._results = results
         self._sessions = sessions
         self._watching = watching
+        self._limits = Limits(context.settings, context.monotonic)
         self._log = get_logger(__name__)
 
     async def Register(self, request: worker_pb2.RegisterRequest, context: Any) -> worker_pb2.RegisterResponse:
+        self._limits.registration(context.peer())
         return await self._workers.register(request)
 
     async def Connect(
@@ -117,6 +120,7 @@ class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
         hello = first.hello
         if names.id_of(hello.worker) != identity.worker:
             raise NotAllowed(f"this token is not that of {hello.worker}")
+        self._limits.hello(identity.worker)
         await self._workers.describe(identity.worker, hello.version, hello.capabilities, paused=hello.state.paused)
         held = [item.fence for item in hello.state.held]
         epoch, live = await self._leases.hello(identity.worker, hello.incarnation, held)
@@ -155,7 +159,9 @@ class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
         )
 
     async def _read(self, session: WorkerSession, messages: AsyncIterator[worker_pb2.ConnectRequest]) -> None:
+        count = self._limits.session()
         async for message in messages:
+            count()
             _bounded(session.pool, message)
             if session.outgoing.qsize() > UNREAD_ANSWERS:
                 raise AnswersUnread

@@ -47,6 +47,11 @@ async def register(
             except grpc.aio.AioRpcError as error:
                 _raise_if_final(error, settings.coordinator)
                 if give_up is not None and loop.time() >= give_up:
+                    if error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED:
+                        raise CoordinatorUnreachable(
+                            f"the coordinator at {settings.coordinator} takes no more workers now "
+                            f"({describe(error)}); try again later"
+                        ) from error
                     raise CoordinatorUnreachable(
                         f"no coordinator answers at {settings.coordinator} ({describe(error)}); check the address"
                     ) from error

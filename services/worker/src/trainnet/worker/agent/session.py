@@ -139,6 +139,10 @@ class Session:
             if error.code() == grpc.StatusCode.ABORTED:
                 # Another agent with our identity? Let two of them not drive each other out many times a second.
                 self._pause = random.uniform(1, DRAIN_PAUSE)
+            elif error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED:
+                # Over a limit: coming back at once would only go on with it. A welcome says nothing, so this pause does
+                # not depend on whether there was one.
+                self._pause = random.uniform(DRAIN_PAUSE / 2, 2 * DRAIN_PAUSE)
             raise _translate(error) from error
         except TimeoutError as error:
             raise SessionEnded("the coordinator does not answer") from error
