@@ -148,6 +148,7 @@ async def main(stop: asyncio.Event) -> None:
         "expire": housekeeping.expire,
         "flush": housekeeping.flush,
         "collect": housekeeping.collect,
+        "sweep": housekeeping.sweep,
     }
     async with asyncio.TaskGroup() as group:
         running = [supervised(group, loop(stop), name) for name, loop in loops.items()]

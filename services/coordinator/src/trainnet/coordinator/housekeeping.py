@@ -10,11 +10,14 @@ from trainnet.coordinator.storage.database import Conflict
 from trainnet.coordinator.usecases.context import Context
 from trainnet.coordinator.usecases.leases import Leases
 from trainnet.coordinator.usecases.retention import Retention
+from trainnet.coordinator.usecases.sweeping import Sweeping
 from trainnet.runtime.lifecycle import wait_or_stop
 from trainnet.runtime.log import get_logger
 from trainnet.runtime.store_errors import StoreError
 
 COLLECT_SECONDS = 2.0
+SWEEP_SECONDS = 600.0
+"""Between two passes over what the store holds: it grows by what came too late, which is little."""
 STALL_SECONDS = 0.5
 """Later than this by its own timer, a process was stopped or starved."""
 
@@ -25,6 +28,7 @@ class Housekeeping:
         self._leases = leases
         self._sessions = sessions
         self._retention = retention
+        self._sweeping = Sweeping(context)
         self._started = context.monotonic()
         self._log = get_logger(__name__)
 
@@ -104,6 +108,17 @@ class Housekeeping:
                 self._log.debug("the flush met another change, next time")
             if stopping:
                 return
+
+    async def sweep(self, stop: asyncio.Event) -> None:
+        """A page of the store's uploads at a time, for ever."""
+        while not await wait_or_stop(stop, SWEEP_SECONDS):
+            try:
+                swept = await self._sweeping.sweep()
+            except StoreError as error:
+                self._log.warning("the store is not swept yet", error=str(error))
+                continue
+            if swept.objects or swept.uploads:
+                self._log.info("removed uploads that nothing knows of", objects=swept.objects, unfinished=swept.uploads)
 
     async def collect(self, stop: asyncio.Event) -> None:
         while not await wait_or_stop(stop, COLLECT_SECONDS):

@@ -216,11 +216,14 @@ class ObjectStore(MultipartUploads):
         depends on it."""
         return MultipartWriter(self, key, part_size, uploads)
 
-    def list(self, prefix: str) -> Iterator[ObjectInfo]:
-        """All objects under a prefix, by key."""
+    def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectInfo]:
+        """All objects under a prefix, by key, fetched in pages as they are asked for; `after` leaves out all up to and
+        with this key."""
         with _minio_errors(f"list {prefix}"):
-            for item in self._admin.list_objects(self.bucket, prefix=prefix, recursive=True):
-                yield ObjectInfo(unquote(item.object_name or ""), item.size or 0, item.etag or "")
+            for item in self._admin.list_objects(self.bucket, prefix=prefix, recursive=True, start_after=after or None):
+                yield ObjectInfo(
+                    unquote(item.object_name or ""), item.size or 0, item.etag or "", modified=item.last_modified
+                )
 
     def delete(self, keys: Iterable[str]) -> None:
         """Deletes objects; those that are not there are fine."""

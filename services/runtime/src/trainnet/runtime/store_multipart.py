@@ -135,9 +135,10 @@ class MultipartUploads:
         except UploadNotFound:
             pass
 
-    def list_uploads(self, prefix: str) -> Iterator[Upload]:
-        """Unfinished multipart uploads under a prefix, for collecting the abandoned ones."""
-        marker: dict[str, str] = {}
+    def list_uploads(self, prefix: str, *, after: str = "") -> Iterator[Upload]:
+        """Unfinished multipart uploads under a prefix, by key, for collecting the abandoned ones; `after` leaves out
+        those of all keys up to and with this one."""
+        marker: dict[str, str] = {"key-marker": after} if after else {}
         while True:
             query = {"uploads": "", "prefix": prefix, **marker}
             root = parse_xml(self._http.call("GET", "", query=query).data, "uploads")

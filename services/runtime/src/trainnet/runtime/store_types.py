@@ -12,12 +12,13 @@ DEFAULT_EXPIRES = timedelta(hours=1)
 @dataclass(frozen=True)
 class ObjectInfo:
     """An object as the store describes it; `sha256` is a digest in the form of `trainnet.runtime.digest`, or None
-    where the store does not say (a listing never does)."""
+    where the store does not say (a listing never does). `modified` is known from listings only."""
 
     key: str
     size: int
     etag: str
     sha256: str | None = None
+    modified: datetime | None = None
 
 
 @dataclass(frozen=True)
