@@ -17,8 +17,8 @@ from trainnet.v1.task_pb2 import InitializeSpec, ModelSpec, PrepareSpec, TrainSp
 from trainnet.worker.protocol import Step
 from trainnet.worker.trainer.cache import RowsCache
 from trainnet.worker.trainer.context import TaskContext
+from trainnet.worker.trainer.data.prepare import prepare
 from trainnet.worker.trainer.initialize import initialize
-from trainnet.worker.trainer.prepare import prepare
 from trainnet.worker.trainer.train import train
 from trainnet.worker.trainer.weights import read_weights
 

@@ -9,10 +9,10 @@ from trainnet.worker.errors import TaskError
 from trainnet.worker.trainer import noop
 from trainnet.worker.trainer.cache import RowsCache
 from trainnet.worker.trainer.context import TaskContext
+from trainnet.worker.trainer.data.inspect import inspect
+from trainnet.worker.trainer.data.prepare import prepare
 from trainnet.worker.trainer.evaluate import evaluate
 from trainnet.worker.trainer.initialize import initialize
-from trainnet.worker.trainer.inspect import inspect
-from trainnet.worker.trainer.prepare import prepare
 from trainnet.worker.trainer.train import train
 
 

@@ -22,7 +22,7 @@ from trainnet.v1.dataset_pb2 import (
     ImageShape,
 )
 from trainnet.worker.errors import TaskError
-from trainnet.worker.trainer.columns import as_category, as_image_bytes, as_numbers, is_number, is_text
+from trainnet.worker.trainer.data.columns import as_category, as_image_bytes, as_numbers, is_number, is_text
 
 MAX_CATEGORIES = 100
 MAX_CATEGORY_LENGTH = 64

@@ -11,7 +11,7 @@ import pytest
 from trainnet.runtime.digest import file_digests
 from trainnet.worker.errors import TaskError
 from trainnet.worker.protocol import PART_SIZE
-from trainnet.worker.trainer.permutation import Permutation
+from trainnet.worker.trainer.data.permutation import Permutation
 
 
 def rows_of(outputs: dict[str, Any]) -> dict[str, list[tuple[Any, ...]]]:

@@ -18,11 +18,11 @@ from trainnet.v1.dataset_pb2 import (
 )
 from trainnet.v1.task_pb2 import PrepareResult, PrepareSpec, TaskResult
 from trainnet.worker.errors import TaskError
-from trainnet.worker.trainer.columns import as_category, as_image_bytes, as_numbers, as_text
 from trainnet.worker.trainer.context import TaskContext
-from trainnet.worker.trainer.dealing import Dealer
-from trainnet.worker.trainer.permutation import Permutation
-from trainnet.worker.trainer.source import open_source
+from trainnet.worker.trainer.data.columns import as_category, as_image_bytes, as_numbers, as_text
+from trainnet.worker.trainer.data.dealing import Dealer
+from trainnet.worker.trainer.data.permutation import Permutation
+from trainnet.worker.trainer.data.source import open_source
 
 
 def prepare(spec: PrepareSpec, context: TaskContext) -> TaskResult:

@@ -16,10 +16,10 @@ from trainnet.v1.dataset_pb2 import (
 )
 from trainnet.v1.task_pb2 import InspectResult, InspectSpec, TaskResult
 from trainnet.worker.errors import TaskError
-from trainnet.worker.trainer.columns import as_text
 from trainnet.worker.trainer.context import TaskContext
-from trainnet.worker.trainer.scan import ColumnScan, ImageScan
-from trainnet.worker.trainer.source import Source, is_image_type, open_source
+from trainnet.worker.trainer.data.columns import as_text
+from trainnet.worker.trainer.data.scan import ColumnScan, ImageScan
+from trainnet.worker.trainer.data.source import Source, is_image_type, open_source
 
 LABEL_NAMES = ("label", "target", "class", "y")
 MAX_CLASSES = 1000
