@@ -1,0 +1,1 @@
+"""What the rows of a shard become before they are trained on."""
