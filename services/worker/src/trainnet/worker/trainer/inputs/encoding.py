@@ -39,7 +39,7 @@ class Encoding(Protocol):
 
     @property
     def identity(self) -> str:
-        """Everything beside the file that the examples depend on: version of the code, schema, tokenizer, lengths. Equal
+        """All that the examples depend on beside the file: version of the code, schema, tokenizer, lengths. Equal
         identities give equal bytes."""
 
     def examples(self, path: Path) -> Iterator[Arrays]:
