@@ -199,12 +199,14 @@ class FileStore:
 
     async def _get(self, request: web.Request, key: str, fault: str) -> web.StreamResponse:
         data = self.objects[key]
-        start = int(request.headers.get("Range", "bytes=0-").removeprefix("bytes=").rstrip("-"))
-        body = data[start:]
+        asked = request.headers.get("Range", "")
+        first, _, last = asked.removeprefix("bytes=").partition("-")
+        start, end = int(first or 0), min(int(last or len(data)), len(data) - 1)
+        body = data[start : end + 1]
         headers = {"Content-Length": str(len(body))}
-        if start:
-            headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
-        response = web.StreamResponse(status=206 if start else 200, headers=headers)
+        if asked:
+            headers["Content-Range"] = f"bytes {start}-{end}/{len(data)}"
+        response = web.StreamResponse(status=206 if asked else 200, headers=headers)
         await response.prepare(request)
         if fault == "truncate":
             await response.write(body[: len(body) // 2])

@@ -15,7 +15,7 @@ import pytest
 from trainnet.v1.artifact_pb2 import Artifact, UploadGrant, UploadPart
 from trainnet.worker.agent import uploads as uploads_module
 from trainnet.worker.agent.bandwidth import PIECE, Bandwidth
-from trainnet.worker.agent.downloads import download
+from trainnet.worker.agent.downloads import RANGE, download
 from trainnet.worker.agent.transfers import SMALL, open_http
 from trainnet.worker.agent.uploads import upload
 from trainnet.worker.errors import TaskError
@@ -48,10 +48,16 @@ async def test_a_broken_connection_goes_on_where_it_broke(store: Any, http: Any,
     await download(http, Bandwidth(), artifact, tmp_path / "x", no_refresh)
     assert (tmp_path / "x").read_bytes() == DATA[:size]
     ranges = [found for _, _, found in store.requests]
-    assert ranges[0] == ""
-    if size > 1_000_000:
-        starts = [int(found.removeprefix("bytes=").rstrip("-")) for found in ranges[1:]]
-        assert 0 < starts[0] == starts[1] < starts[2]
+    if size <= RANGE:
+        assert ranges == [""] + ["bytes=500-999"] * 2 + ["bytes=750-999"]
+    else:
+        starts = [int(found.removeprefix("bytes=").partition("-")[0]) for found in ranges]
+        assert starts[0] == 0 < starts[1] == starts[2] < starts[3]
+
+
+async def test_large_objects_come_in_ranges(store: Any, http: Any, tmp_path: Path) -> None:
+    await download(http, Bandwidth(), store.artifact("x", DATA), tmp_path / "x", no_refresh)
+    assert [found for _, _, found in store.requests] == [f"bytes=0-{RANGE - 1}", f"bytes={RANGE}-{len(DATA) - 1}"]
 
 
 async def test_an_expired_url_is_asked_for_again(store: Any, http: Any, tmp_path: Path) -> None:

@@ -13,8 +13,11 @@ import aiohttp
 from trainnet.runtime import digest as digests
 from trainnet.v1.artifact_pb2 import Artifact
 from trainnet.worker.agent.bandwidth import Bandwidth
-from trainnet.worker.agent.transfers import BLOCK, SMALL, TRANSIENT, Persistence, signed_headers, signed_url
+from trainnet.worker.agent.transfers import SMALL, TRANSIENT, Persistence, signed_headers, signed_url
 from trainnet.worker.errors import TaskError
+
+RANGE = 8 * 1024 * 1024
+"""Bytes of a request: a store that streams a large object whole reads far ahead of a slow reader, in its own memory."""
 
 Refresh = Callable[[], Awaitable[Artifact]]
 """Gets the same artifact with a fresh URL."""
@@ -74,29 +77,53 @@ class _TooLong(Exception):
 
 
 class _Partial:
-    """The bytes so far, on disk, and the digest over them."""
+    """The bytes so far, on disk, and the digest over them. A block is written and hashed while the next one comes."""
 
     def __init__(self, path: Path, artifact: Artifact) -> None:
         self._artifact = artifact
         self._file = path.open("wb", buffering=0)
+        self._verifier = Verifier(artifact)
+        self._writing: asyncio.Task[None] | None = None
         self.size = 0
-        self.verifier = Verifier(artifact)
 
-    def add(self, data: bytes | bytearray) -> None:
+    async def add(self, data: bytes) -> None:
+        """Takes the next bytes; returns once those before them are on disk."""
+        await self._settle()
+        self.size += len(data)
+        if len(data) <= SMALL:
+            self._write(data)
+        else:
+            self._writing = asyncio.create_task(asyncio.to_thread(self._write, data))
+
+    def _write(self, data: bytes) -> None:
         view = memoryview(data)
         while len(view):
             view = view[self._file.write(view) :]
-        self.verifier.update(data)
-        self.size += len(data)
+        self._verifier.update(data)
 
-    def restart(self) -> None:
+    async def _settle(self) -> None:
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            await writing
+
+    async def matches(self) -> bool:
+        """Whether the file is the artifact now."""
+        await self._settle()
+        return self.size == self._artifact.size_bytes and self._verifier.matches()
+
+    async def restart(self) -> None:
+        """Forgets all bytes."""
+        await self._settle()
         self._file.seek(0)
         self._file.truncate()
         self.size = 0
-        self.verifier = Verifier(self._artifact)
+        self._verifier = Verifier(self._artifact)
 
-    def close(self) -> None:
-        self._file.close()
+    async def close(self) -> None:
+        try:
+            await self._settle()
+        finally:
+            self._file.close()
 
 
 async def download(
@@ -114,13 +141,15 @@ async def download(
                 await persistence.broke(str(error) or type(error).__name__)
                 continue
             except _TooLong:
-                partial.restart()
+                await partial.restart()
                 persistence.damaged("the store has more bytes than promised")
                 continue
+            if status == 206 and partial.size < artifact.size_bytes:
+                continue
             if status in {200, 206}:
-                if partial.size == artifact.size_bytes and partial.verifier.matches():
+                if await partial.matches():
                     return
-                partial.restart()
+                await partial.restart()
                 persistence.damaged("the bytes do not have the digest that was promised")
             elif status in {400, 401, 403, 404}:
                 if status == 404:
@@ -128,52 +157,52 @@ async def download(
                 await persistence.refused(status)
                 artifact = await refresh()
             elif status == 416:
-                partial.restart()
+                await partial.restart()
                 persistence.damaged("the store has fewer bytes than promised")
             else:
                 await persistence.broke(f"the store answers {status}")
     finally:
-        partial.close()
+        await partial.close()
 
 
 async def _attempt(
     http: aiohttp.ClientSession, bandwidth: Bandwidth, artifact: Artifact, partial: _Partial, persistence: Persistence
 ) -> int:
-    """One request. Answers its status; 200 or 206 mean that the body came to its end."""
+    """One request for the next bytes, at most RANGE. Answers its status; 200 or 206 mean that all of them came."""
     headers = signed_headers(artifact.download)
-    if partial.size:
-        headers["Range"] = f"bytes={partial.size}-"
+    end = min(artifact.size_bytes, partial.size + RANGE)
+    if partial.size or end < artifact.size_bytes:
+        headers["Range"] = f"bytes={partial.size}-{end - 1}"
     async with http.request(
         artifact.download.method or "GET", signed_url(artifact.download), headers=headers, allow_redirects=False
     ) as response:
         if response.status not in {200, 206}:
             return response.status
         if partial.size and not _continues(response, partial.size):
-            partial.restart()
-        left = artifact.size_bytes - partial.size
-        if left <= SMALL:
-            await bandwidth.take(left)
-            body = await response.read()
-            if partial.size + len(body) > artifact.size_bytes:
-                raise _TooLong
-            partial.add(body)
-            persistence.progressed()
-            return response.status
-        waiting = bytearray()
+            await partial.restart()
+        before = partial.size
+        chunks: list[bytes] = []
+        waiting = 0
         try:
             async for chunk in response.content.iter_any():
-                waiting += chunk
-                if partial.size + len(waiting) > artifact.size_bytes:
-                    waiting.clear()
+                if partial.size + waiting + len(chunk) > artifact.size_bytes:
+                    chunks, waiting = [], 0
                     raise _TooLong
                 await bandwidth.take(len(chunk))
-                if len(waiting) >= BLOCK:
-                    block, waiting = waiting, bytearray()
-                    await asyncio.to_thread(partial.add, block)
-                    persistence.progressed()
+                chunks.append(chunk)
+                waiting += len(chunk)
+                # A store that does not know ranges sends all at once: it is not gathered in memory.
+                if waiting >= RANGE:
+                    await partial.add(b"".join(chunks))
+                    chunks, waiting = [], 0
         finally:
             # What came before the connection broke counts.
-            partial.add(waiting)
+            if chunks:
+                await partial.add(b"".join(chunks))
+        if partial.size > before:
+            persistence.progressed()
+        elif response.status == 206:
+            raise aiohttp.ClientPayloadError("the store answers with no bytes")
         return response.status
 
 
