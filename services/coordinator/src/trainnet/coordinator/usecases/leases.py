@@ -196,18 +196,21 @@ class Leases:
     async def give_up_abandoned(self) -> list[tuple[str, int, int]]:
         """Gives up what strangers could not do and no trusted worker came for; answers (job, round, shard) of each."""
         now = self._context.clock()
+        since = now - self._context.settings.trusted_patience
         async with self._context.database.read() as tx:
             waiting = await tx.all(_ESCALATED)
+            there = {
+                name: await mishaps.trusted_since(tx, since, name) for name in {row.architecture for row in waiting}
+            }
         given_up = []
         for found in waiting:
-            history = mishaps.history_of(found)
+            if there[found.architecture]:
+                continue
             async with self._context.database.write() as tx:
                 row = await fetch(tx, tasks, lock=True, id=found.id, state=TaskState.READY)
-                since = now - self._context.settings.trusted_patience
-                if row is None or await mishaps.trusted_since(tx, since, row.architecture):
-                    continue
-                await self._give_up(tx, row, abandoned(history), now)
-                given_up.append((row.job, row.round, row.shard))
+                if row is not None:
+                    await self._give_up(tx, row, abandoned(mishaps.history_of(row)), now)
+                    given_up.append((row.job, row.round, row.shard))
         return given_up
 
     async def given_up(self, tx: Transaction, row: Row[Any], reason: str, now: float) -> None:
