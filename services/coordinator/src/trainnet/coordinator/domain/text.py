@@ -1,7 +1,8 @@
-"""Words of strangers, made fit to be shown and kept."""
+"""Words: those of strangers made fit to be shown and kept, and names that were mistyped."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 
 MAX_METRICS = 32
 MAX_METRIC_NAME = 63
@@ -21,3 +22,8 @@ def plain_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
         if math.isfinite(value) and len(name) <= MAX_METRIC_NAME and name.isprintable()
     )
     return {name: value for (name, value), _ in zip(kept, range(MAX_METRICS), strict=False)}
+
+
+def nearest(name: str, known: Iterable[str]) -> list[str]:
+    """Names that somebody who typed this one may have meant, the likeliest first, at most three."""
+    return get_close_matches(name, list(known), 3, cutoff=0.75)

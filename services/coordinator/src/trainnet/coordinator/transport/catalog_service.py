@@ -6,6 +6,7 @@ from typing import Any
 from google.protobuf import json_format
 
 from trainnet.coordinator.domain.catalog import ARCHITECTURES, Architecture, Hyperparameter
+from trainnet.coordinator.domain.text import nearest
 from trainnet.runtime.errors import NotFound
 from trainnet.v1 import catalog_pb2 as pb
 from trainnet.v1 import catalog_pb2_grpc
@@ -20,8 +21,9 @@ class CatalogServicer(catalog_pb2_grpc.CatalogServiceServicer):
     async def GetArchitecture(self, request: pb.GetArchitectureRequest, context: Any) -> pb.GetArchitectureResponse:
         architecture = ARCHITECTURES.get(request.architecture)
         if architecture is None:
-            known = ", ".join(ARCHITECTURES)
-            raise NotFound(f"there is no architecture {request.architecture}: use one of {known}")
+            near = nearest(request.architecture, ARCHITECTURES)
+            hint = f"did you mean {' or '.join(near)}?" if near else f"use one of {', '.join(ARCHITECTURES)}"
+            raise NotFound(f"there is no architecture {request.architecture}: {hint}")
         return pb.GetArchitectureResponse(architecture=_view(architecture))
 
 
@@ -31,6 +33,12 @@ def _view(item: Architecture) -> pb.Architecture:
         description=item.description,
         data=f"DATA_KIND_{item.data}",
         hyperparameters=[_knob(knob) for knob in item.hyperparameters],
+        task=f"LEARNING_TASK_{item.task}",
+        sizes=[
+            pb.ArchitectureSize(name=size.name, parameters=size.parameters, description=size.description)
+            for size in item.sizes
+        ],
+        takes_base=item.takes_base,
     )
 
 

@@ -1,18 +1,21 @@
-"""The catalogue: which architectures there are and what their hyperparameters may be.
-
-The coordinator checks and completes hyperparameters before anything runs; workers hold the code. A contract test
-keeps the two in step.
-"""
+"""What the catalogue is made of: architectures, their knobs, and how values are checked."""
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from enum import StrEnum
 from typing import TypeAlias, TypeVar
 
-Value: TypeAlias = int | float | str | bool | list[int]
+from trainnet.coordinator.domain.text import nearest
+
+Value: TypeAlias = int | float | str | bool | list[int] | None
+"""A hyperparameter's value; None where the architecture's size or its base decides."""
 _Number = TypeVar("_Number", int, float)
+
+MAX_STRING = 1000
+MAX_LIST = 16
+_FEW = 20
+"""So many names can be told to somebody who typed one that is unlike all of them."""
 
 
 class Type(StrEnum):
@@ -21,12 +24,26 @@ class Type(StrEnum):
     CHOICE = "CHOICE"
     BOOLEAN = "BOOLEAN"
     INTEGER_LIST = "INTEGER_LIST"
+    STRING = "STRING"
 
 
 class Data(StrEnum):
+    """What data an architecture takes."""
+
     NONE = "NONE"
     TABULAR = "TABULAR"
     IMAGE = "IMAGE"
+    TEXT = "TEXT"
+    AUDIO = "AUDIO"
+
+
+class Task(StrEnum):
+    """What an architecture learns."""
+
+    NONE = "NONE"
+    CLASSIFICATION = "CLASSIFICATION"
+    LANGUAGE_MODELING = "LANGUAGE_MODELING"
+    TRANSCRIPTION = "TRANSCRIPTION"
 
 
 class BadHyperparameter(ValueError):
@@ -48,7 +65,10 @@ class Hyperparameter:
     choices: tuple[str, ...] = ()
 
     def parse(self, value: object) -> Value:
-        """The value in its own type; numbers arrive as doubles and must be whole where an integer is meant."""
+        """The value in its own type; numbers arrive as doubles and must be whole where an integer is meant. None is
+        taken where it is the default."""
+        if value is None and self.default is None:
+            return None
         match self.type:
             case Type.INTEGER:
                 return self._in_range(self._integer(value))
@@ -65,9 +85,13 @@ class Hyperparameter:
                     raise self._bad(value)
                 return str(value)
             case Type.INTEGER_LIST:
-                if not isinstance(value, Sequence) or isinstance(value, str) or not 1 <= len(value) <= 16:
+                if not isinstance(value, Sequence) or isinstance(value, str) or not 1 <= len(value) <= MAX_LIST:
                     raise self._bad(value)
                 return [int(self._in_range(self._integer(item))) for item in value]
+            case Type.STRING:
+                if not isinstance(value, str) or len(value) > MAX_STRING:
+                    raise self._bad(value)
+                return value
 
     def expected(self) -> str:
         """What may stand there, for messages."""
@@ -77,7 +101,8 @@ class Hyperparameter:
             Type.FLOAT: f"a number{span}",
             Type.BOOLEAN: "true or false",
             Type.CHOICE: "one of " + ", ".join(self.choices),
-            Type.INTEGER_LIST: f"a list of 1 to 16 whole numbers{span}",
+            Type.INTEGER_LIST: f"a list of 1 to {MAX_LIST} whole numbers{span}",
+            Type.STRING: f"a text of up to {MAX_STRING} characters",
         }[self.type]
 
     def _integer(self, value: object) -> int:
@@ -92,7 +117,19 @@ class Hyperparameter:
         return value
 
     def _bad(self, value: object) -> BadHyperparameter:
-        return BadHyperparameter(self.name, f"{self.name} must be {self.expected()}, not {value!r}")
+        shown = repr(value)
+        shown = shown if len(shown) <= 100 else f"{shown[:100]}…"
+        return BadHyperparameter(self.name, f"{self.name} must be {self.expected()}, not {shown}")
+
+
+@dataclass(frozen=True)
+class Size:
+    """A named set of an architecture's configuration."""
+
+    name: str
+    parameters: int
+    """Trainable parameters for the data that it is usually given, about."""
+    description: str
 
 
 @dataclass(frozen=True)
@@ -100,65 +137,31 @@ class Architecture:
     name: str
     description: str
     data: Data
+    task: Task
     hyperparameters: tuple[Hyperparameter, ...]
+    sizes: tuple[Size, ...] = ()
+    takes_base: bool = True
+    hub: bool = False
+    """The model hub has models of it."""
 
     def complete(self, given: Mapping[str, object]) -> dict[str, Value]:
         """Every hyperparameter: the given ones checked, the rest at their defaults. Raises BadHyperparameter."""
         known = {parameter.name: parameter for parameter in self.hyperparameters}
         for name in given:
             if name not in known:
-                near = get_close_matches(name, known, 1)
-                hint = f"did you mean {near[0]}?" if near else f"it takes {', '.join(known)}"
-                raise BadHyperparameter(name, f"{self.name} has no hyperparameter {name}: {hint}")
+                raise BadHyperparameter(name, f"{self.name} has no hyperparameter {name}: {self._hint(name)}")
         return {
             name: parameter.parse(given[name]) if name in given else parameter.default
             for name, parameter in known.items()
         }
 
-
-_TRAINING = (
-    Hyperparameter("optimizer", Type.CHOICE, "sgd", "How weights follow their gradients.", choices=("sgd", "adamw")),
-    Hyperparameter("learning_rate", Type.FLOAT, 0.05, "Step size of the optimizer.", 1e-7, 10),
-    Hyperparameter("momentum", Type.FLOAT, 0.9, "Momentum of sgd; adamw has its own.", 0, 0.999),
-    Hyperparameter("weight_decay", Type.FLOAT, 0.0, "Pull of the weights towards zero.", 0, 1),
-    Hyperparameter("batch_size", Type.INTEGER, 64, "Rows in each step.", 1, 65536),
-)
-
-ARCHITECTURES: Mapping[str, Architecture] = {
-    architecture.name: architecture
-    for architecture in (
-        Architecture(
-            "cnn",
-            "Small convolutional network for small images: two 3x3 convolutions and two dense layers.",
-            Data.IMAGE,
-            (
-                Hyperparameter(
-                    "width",
-                    Type.INTEGER,
-                    16,
-                    "Channels of the first convolution; the second has twice as many.",
-                    1,
-                    1024,
-                ),
-                Hyperparameter("hidden", Type.INTEGER, 128, "Units of the hidden dense layer.", 1, 65536),
-                *_TRAINING,
-            ),
-        ),
-        Architecture(
-            "mlp",
-            "Multi-layer perceptron for tables of numbers and categories.",
-            Data.TABULAR,
-            (
-                Hyperparameter("hidden", Type.INTEGER_LIST, [64, 64], "Units of each hidden layer.", 1, 65536),
-                Hyperparameter("dropout", Type.FLOAT, 0.0, "Share of the hidden units dropped in training.", 0, 0.95),
-                *_TRAINING,
-            ),
-        ),
-        Architecture(
-            "noop",
-            "Trains nothing and returns a seeded random delta: measures everything but the training.",
-            Data.NONE,
-            (Hyperparameter("params", Type.INTEGER, 1024, "Number of fp32 parameters.", 1, 20e9),),
-        ),
-    )
-}
+    def _hint(self, name: str) -> str:
+        known = [parameter.name for parameter in self.hyperparameters]
+        # `n_layer` for `config.n_layer` is the likeliest slip of all.
+        near = [item for item in known if item.rpartition(".")[2] == name] or nearest(name, known)
+        if near:
+            return f"did you mean {' or '.join(near)}?"
+        if len(known) <= _FEW:
+            return f"it takes {', '.join(known)}"
+        plain = [item for item in known if not item.startswith("config.")]
+        return f"it takes {', '.join(plain)}, and the fields of its configuration as config.NAME"
