@@ -20,6 +20,9 @@ Arrays = dict[str, NDArray[Any]]
 Batch = dict[str, Tensor]
 """Fields by name, each (examples, *shape), on the device."""
 
+TRUNCATED = "truncated"
+"""Beside the fields, a block of examples may say which of them were cut, (examples,) bool: counted, and not kept."""
+
 
 @dataclass(frozen=True)
 class Field:
