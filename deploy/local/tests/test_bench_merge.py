@@ -91,6 +91,7 @@ def test_a_small_run_on_a_real_stack(tmp_path: Path) -> None:
     assert answer.returncode == 0, answer.stderr
     result = json.loads(answer.stdout)
     promised = ["params", "updates", "bytes_per_s", "kernel_bytes_per_s", "peak_rss_bytes", "round_s", "ideal_round_s"]
+    promised += ["fold_bytes_per_s", "fold_read_bytes_per_s", "fold_ratio"]
     assert {*promised, "store_put_bytes_per_s", "store_get_bytes_per_s", "steps"} <= result.keys()
     assert (result["params"], result["updates"], result["workers"]) == (100_000, 3, 2)
     assert all(result[name] > 0 for name in promised)

@@ -1,6 +1,7 @@
 """`trainnet bench merge`: a round of large updates, beside what the object store alone would take for its bytes."""
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import asdict, dataclass
@@ -8,15 +9,18 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from google.protobuf import json_format
 from rich.console import Console
 from rich.table import Table
 
+from trainnet.local import weed
 from trainnet.local.bench import noop, store_rates
 from trainnet.local.bench.running import running
 from trainnet.local.errors import LocalError
+from trainnet.local.ports import HOST
 from trainnet.local.stack import LocalStack
 from trainnet.local.terminal import fail
-from trainnet.v1 import job_pb2
+from trainnet.v1 import job_pb2, merge_pb2
 
 # The first round warms processes and caches, the second is the result.
 ROUNDS = 2
@@ -78,18 +82,46 @@ def kernel_bytes_per_s(updates: int) -> float:
     return float(json.loads(answer.stdout)["kernel_bytes_per_s"])
 
 
+def fold_rates(stack: LocalStack, found: job_pb2.Round) -> dict[str, float]:
+    """Reading and folding that round's updates from the store, without the write, beside reading them alone."""
+    assert stack.ports is not None, "the stack runs"
+    assert stack.secrets is not None, "the stack runs"
+    terms = [merge_pb2.Term(shard=entry.shard, update=entry.update, weight=entry.examples) for entry in found.manifest]
+    work = merge_pb2.MergeWork(base=found.base, groups=[merge_pb2.Group(terms=terms)])
+    answer = subprocess.run(
+        [sys.executable, "-m", "trainnet.aggregator.bench", "fold", "--json"],
+        check=True,
+        input=json_format.MessageToJson(work),
+        capture_output=True,
+        text=True,
+        timeout=600,
+        env={
+            **os.environ,
+            "TRAINNET_S3_ENDPOINT": f"{HOST}:{stack.ports.s3}",
+            "TRAINNET_S3_ACCESS_KEY": stack.secrets.s3_access_key,
+            "TRAINNET_S3_SECRET_KEY": stack.secrets.s3_secret_key,
+            "TRAINNET_S3_BUCKET": weed.BUCKET,
+        },
+    )
+    rates: dict[str, float] = json.loads(answer.stdout)
+    return rates
+
+
 def measure(console: Console, *, params: int, updates: int, workers: int, data: Path | None) -> dict[str, Any]:
     """All numbers, by their JSON names. Raises LocalError, TrainNetError."""
     size = 4 * params
     stored = ROUNDS * (2 * updates + 2) + 1 + store_rates.STREAMS * store_rates.objects_per_stream(size)
     with running(console, data=data, workers=workers, need_bytes=(stored + 5 * workers) * size) as stack:
+        job = noop.run_noop(stack, console, params=params, shards=updates, rounds=ROUNDS)
+        found = job.rounds[-1]
+        peak = peak_rss_bytes(stack)
+        # After the rounds: while the workers start, they take the processor that the store would be measured with.
         with console.status("the object store alone: 4 streams up, 4 streams down"):
             rates = store_rates.measure(stack, size)
-        job = noop.run_noop(stack, console, params=params, shards=updates, rounds=ROUNDS)
-        peak = peak_rss_bytes(stack)
+        with console.status("reading and folding, without the write"):
+            folding = fold_rates(stack, found)
     with console.status("the kernel alone"):
         kernel = kernel_bytes_per_s(updates)
-    found = job.rounds[-1]
     moved = traffic(found, params)
     steps = noop.critical_path(found)
     round_s, making_s = noop.round_seconds(found), noop.making_seconds(found)
@@ -100,6 +132,9 @@ def measure(console: Console, *, params: int, updates: int, workers: int, data: 
         "workers": workers,
         "bytes_per_s": moved.updates / steps["merge"],
         "kernel_bytes_per_s": kernel,
+        "fold_bytes_per_s": folding["fold_bytes_per_s"],
+        "fold_read_bytes_per_s": folding["read_bytes_per_s"],
+        "fold_ratio": folding["ratio"],
         "peak_rss_bytes": peak,
         "round_s": round_s,
         "ideal_round_s": ideal_s,
@@ -158,6 +193,7 @@ def show(console: Console, result: dict[str, Any]) -> None:
             "random numbers and their digests, in place of training",
         ),
         ("merge", _rate(result["bytes_per_s"]), "of updates, from claim to commit"),
+        ("read and fold", _rate(result["fold_bytes_per_s"]), f"{result['fold_ratio']:.2f} of the store's reads alone"),
         ("kernel alone", _rate(result["kernel_bytes_per_s"]), "of updates, in memory"),
         ("store PUT, GET", _rate(result["store_put_bytes_per_s"]), _rate(result["store_get_bytes_per_s"])),
         ("aggregator peak", f"{result['peak_rss_bytes'] / 1e6:.0f} MB", "VmHWM"),

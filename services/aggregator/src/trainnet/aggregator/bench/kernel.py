@@ -1,16 +1,12 @@
-"""Measures the kernels without a store: `python -m trainnet.aggregator.bench kernel --json`."""
+"""The arithmetic alone, without a store."""
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
 import threading
 import time
 
 import numpy as np
 
-from trainnet.aggregator import kernels
 from trainnet.aggregator.fold import AddBase, AddTerm, Folder
 from trainnet.aggregator.layout import cut
 from trainnet.runtime.tensors import layout
@@ -54,29 +50,3 @@ def kernel_bytes_per_s(
     for worker in workers:
         worker.join()
     return sum(folded) / took
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m trainnet.aggregator.bench", description=__doc__)
-    parser.add_argument("what", choices=["kernel"])
-    parser.add_argument("--updates", type=int, default=4)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--seconds", type=float, default=1.0)
-    parser.add_argument("--json", action="store_true", help="one JSON object instead of a line for people")
-    options = parser.parse_args()
-    rate = kernel_bytes_per_s(updates=options.updates, threads=options.threads, seconds=options.seconds)
-    if options.json:
-        result = {
-            "kernel_bytes_per_s": rate,
-            "updates": options.updates,
-            "threads": options.threads,
-            "block": kernels.BLOCK,
-        }
-        print(json.dumps(result))
-    else:
-        print(f"{rate / 1e9:.2f} GB/s of updates, {options.threads} threads, {options.updates} updates")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Measurements of the merge engine: `python -m trainnet.aggregator.bench`."""

@@ -1,0 +1,45 @@
+"""`kernel` measures the arithmetic alone; `fold` takes a MergeWork as JSON on standard input and the store's settings
+from the environment."""
+
+import argparse
+import json
+import sys
+
+from google.protobuf import json_format
+
+from trainnet.aggregator import kernels
+from trainnet.aggregator.bench.fold import measure
+from trainnet.aggregator.bench.kernel import kernel_bytes_per_s
+from trainnet.runtime.settings import StoreSettings
+from trainnet.runtime.store import ObjectStore
+from trainnet.v1.merge_pb2 import MergeWork
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m trainnet.aggregator.bench", description=__doc__)
+    parser.add_argument("what", choices=["kernel", "fold"])
+    parser.add_argument("--updates", type=int, default=4, help="of kernel")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seconds", type=float, default=1.0, help="of kernel")
+    parser.add_argument("--slice-bytes", type=int, default=4 << 20, help="of fold")
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of lines for people")
+    options = parser.parse_args()
+    result: dict[str, float]
+    if options.what == "kernel":
+        rate = kernel_bytes_per_s(updates=options.updates, threads=options.threads, seconds=options.seconds)
+        facts = {"updates": options.updates, "threads": options.threads, "block": kernels.BLOCK}
+        result = {"kernel_bytes_per_s": rate, **facts}
+    else:
+        work = json_format.Parse(sys.stdin.read(), MergeWork())
+        with ObjectStore.from_settings(StoreSettings.load()) as store:
+            result = measure(store, work, threads=options.threads, slice_bytes=options.slice_bytes)
+    if options.json:
+        print(json.dumps(result))
+    else:
+        for name, value in result.items():
+            print(f"{name:20} {value / 1e9:.2f} GB/s" if name.endswith("per_s") else f"{name:20} {value:.4g}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
