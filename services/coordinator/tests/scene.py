@@ -15,7 +15,8 @@ from trainnet.coordinator.domain.scheduling import Match
 from trainnet.coordinator.housekeeping import Housekeeping
 from trainnet.coordinator.sessions import Sessions
 from trainnet.coordinator.settings import CoordinatorSettings
-from trainnet.coordinator.storage.database import Effects, open_database
+from trainnet.coordinator.storage.database import Effects
+from trainnet.coordinator.storage.opening import open_database
 from trainnet.coordinator.usecases.context import Context
 from trainnet.coordinator.usecases.datasets import Datasets
 from trainnet.coordinator.usecases.jobs import Jobs
@@ -187,7 +188,7 @@ def keys(store: ObjectStore, prefixes: Iterable[str]) -> list[str]:
 def settings_for(folder: Path, environment: dict[str, str], **values: Any) -> CoordinatorSettings:
     """The settings of a coordinator on this environment, with a database of its own."""
     given = {name.removeprefix("TRAINNET_").lower(): value for name, value in environment.items()}
-    url = f"sqlite+aiosqlite:///{folder / DATABASE}"
+    url = f"sqlite:///{folder / DATABASE}"
     return CoordinatorSettings.load(
         **{**given, "database_url": url, "lease_ttl": TTL, "claim_ttl": TTL, "accept_ttl": 10.0, **values}
     )

@@ -8,19 +8,17 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, text
-from sqlalchemy.dialects import postgresql
-from sqlalchemy.exc import DBAPIError, IntegrityError
-from sqlalchemy.schema import CreateTable
+from sqlalchemy.exc import IntegrityError
 
 from services.coordinator.tests.scene import Scene
-from trainnet.coordinator.messaging import relay
 from trainnet.coordinator.storage import schema
-from trainnet.coordinator.storage.database import Conflict, open_database, undone
 from trainnet.coordinator.storage.migrate import migrate
+from trainnet.coordinator.storage.opening import open_database
 from trainnet.coordinator.storage.pages import page_of
 from trainnet.coordinator.storage.schema import attempts, outbox, replicas, tasks, updates
-from trainnet.coordinator.usecases import merging
 from trainnet.runtime.errors import InvalidArgument
+
+sqlite_only = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 
 
 async def test_the_migrations_make_the_schema(scene: Scene) -> None:
@@ -40,28 +38,7 @@ async def test_migrating_again_changes_nothing(scene: Scene) -> None:
     assert len(await scene.rows(schema.workers)) == 1
 
 
-def test_every_table_can_be_made_on_postgresql() -> None:
-    for table in schema.metadata.sorted_tables:
-        assert str(CreateTable(table).compile(dialect=postgresql.dialect()))  # type: ignore[no-untyped-call]
-
-
-def test_a_claim_takes_no_more_than_its_limit_on_postgresql() -> None:
-    """A subquery with SKIP LOCKED may run once for each row there; a CTE runs once."""
-    for claim in (merging._CLAIM, relay._CLAIM):
-        compiled = str(claim.compile(dialect=postgresql.dialect()))  # type: ignore[no-untyped-call]
-        assert compiled.startswith("WITH claimable AS")
-        assert compiled.count("SKIP LOCKED") == 1
-
-
-@pytest.mark.parametrize(("code", "raised"), [("40P01", Conflict), ("40001", Conflict), ("23505", DBAPIError)])
-def test_a_transaction_that_met_another_may_be_tried_again(code: str, raised: type[Exception]) -> None:
-    class Refusal(Exception):
-        sqlstate = code
-
-    with pytest.raises(raised), undone():
-        raise DBAPIError("UPDATE tasks", None, Refusal())
-
-
+@sqlite_only
 async def test_commits_are_durable_and_readers_do_not_block(scene: Scene) -> None:
     async with scene.database.read() as tx:
         found = {name: (await tx.execute(text(f"PRAGMA {name}"))).scalar() for name in ("journal_mode", "synchronous")}
@@ -103,6 +80,7 @@ async def test_effects_come_after_the_commit(scene: Scene) -> None:
     assert seen == [1]
 
 
+@sqlite_only
 async def test_writers_take_turns(scene: Scene) -> None:
     inside: list[int] = []
 

@@ -8,24 +8,29 @@ from typing import Any
 
 from trainnet.coordinator.housekeeping import Housekeeping
 from trainnet.coordinator.messaging.nats_auth import NatsAuth
+from trainnet.coordinator.messaging.peers import Peers
 from trainnet.coordinator.messaging.relay import Relay
 from trainnet.coordinator.scheduler import Scheduler
 from trainnet.coordinator.sessions import Sessions
 from trainnet.coordinator.settings import CoordinatorSettings
-from trainnet.coordinator.storage.database import Effects, open_database
+from trainnet.coordinator.storage.clock import SharedClock
+from trainnet.coordinator.storage.database import DatabaseAway, Effects
 from trainnet.coordinator.storage.migrate import migrate
+from trainnet.coordinator.storage.opening import UnknownDatabase, open_database
 from trainnet.coordinator.transport.auth import AuthInterceptor
 from trainnet.coordinator.transport.catalog_service import CatalogServicer
 from trainnet.coordinator.transport.dataset_service import DatasetServicer
 from trainnet.coordinator.transport.job_service import JobServicer
 from trainnet.coordinator.transport.merge_service import MergeServicer
 from trainnet.coordinator.transport.operator_service import OperatorServicer
+from trainnet.coordinator.transport.retry import RetryInterceptor
 from trainnet.coordinator.transport.worker_service import WorkerServicer
 from trainnet.coordinator.usecases.context import Context
 from trainnet.coordinator.usecases.datasets import Datasets
 from trainnet.coordinator.usecases.jobs import Jobs
 from trainnet.coordinator.usecases.leases import Leases
 from trainnet.coordinator.usecases.merging import Merging
+from trainnet.coordinator.usecases.replicas import Replicas
 from trainnet.coordinator.usecases.results import Results
 from trainnet.coordinator.usecases.retention import Retention
 from trainnet.coordinator.usecases.uploads import Uploads
@@ -63,10 +68,15 @@ async def main(stop: asyncio.Event) -> None:
         await asyncio.to_thread(store.check_conformance)
     except StoreError as error:
         raise StartupError(f"the object store at {settings.s3_endpoint} cannot be used: {error}") from None
-    database = open_database(settings.database_url)
-    await migrate(database)
+    try:
+        database = open_database(settings.database_url)
+        await migrate(database)
+        clock = SharedClock(database)
+        await clock.look()
+    except (UnknownDatabase, DatabaseAway) as error:
+        raise StartupError(f"TRAINNET_DATABASE_URL: {error.__cause__ or error}") from None
 
-    context = Context(database, store, Uploads(store, settings.url_ttl), settings)
+    context = Context(database, store, Uploads(store, settings.url_ttl), settings, clock)
     workers, datasets, jobs = Workers(context), Datasets(context), Jobs(context)
     leases = Leases(context, datasets, jobs, replica)
     results, merging = Results(context, datasets, jobs), Merging(context, leases)
@@ -99,14 +109,12 @@ async def main(stop: asyncio.Event) -> None:
     housekeeping = Housekeeping(context, leases, sessions, Retention(context))
     watching.workers_changed = scheduler.wake
 
-    def committed(effects: Effects) -> None:
-        """After each commit: wake whoever it concerns."""
+    def heard(effects: Effects) -> None:
+        """After each commit, here or of another replica: wake whoever it concerns."""
         if effects.workers_wanted:
             scheduler.wake()
         if effects.aggregators_wanted:
             merging.wake()
-        if effects.outbox_filled:
-            relay.wake()
         for name in effects.changed:
             watching.changed(name)
         for worker, fence, reason in effects.cancelled:
@@ -117,10 +125,20 @@ async def main(stop: asyncio.Event) -> None:
                 outcome = worker_pb2.OUTCOME_ACCEPTED if accepted else worker_pb2.OUTCOME_REJECTED
                 session.send(result=worker_pb2.Result(fence=fence, outcome=outcome, message=message))
 
+    peers = Peers(Replicas(context, replica), clock, nats, settings.lease_ttl / 4, heard)
+
+    def committed(effects: Effects) -> None:
+        heard(effects)
+        peers.tell(effects)
+        if effects.outbox_filled:
+            relay.wake()
+
     database.on_commit = committed
+    await peers.start()
 
     around = interceptors.standard()
     around.insert(2, AuthInterceptor(settings, workers))  # before validation: strangers learn nothing of the fields
+    around.append(RetryInterceptor())
     server = GrpcServer(
         settings.listen,
         interceptors=around,
@@ -145,6 +163,7 @@ async def main(stop: asyncio.Event) -> None:
     loops = {
         "scheduler": scheduler.run,
         "relay": relay.run,
+        "peers": peers.run,
         "expire": housekeeping.expire,
         "flush": housekeeping.flush,
         "collect": housekeeping.collect,
@@ -160,6 +179,7 @@ async def main(stop: asyncio.Event) -> None:
             watching.stopping.set()
             merging.close()
             relay.wake()
+            peers.wake()
             scheduler.wake()
             for session in sessions:
                 session.send(drain=worker_pb2.Drain(reconnect=True, reason="the coordinator stops"))

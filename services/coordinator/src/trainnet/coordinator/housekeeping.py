@@ -6,7 +6,7 @@ Every loop works from rows and deadlines, never from what was sent: a lost messa
 import asyncio
 
 from trainnet.coordinator.sessions import Sessions
-from trainnet.coordinator.storage.database import Conflict
+from trainnet.coordinator.storage.database import DatabaseAway, NotNow
 from trainnet.coordinator.usecases.context import Context
 from trainnet.coordinator.usecases.leases import Leases
 from trainnet.coordinator.usecases.retention import Retention
@@ -43,8 +43,10 @@ class Housekeeping:
             self._forgive(now - asleep - period, now)
             try:
                 await self._expire_once(now)
-            except Conflict:
-                self._log.debug("expiry met another change, next time")
+            except NotNow as error:
+                self._log.warning("nothing expires yet", error=error.message, cause=str(error.__cause__))
+                if isinstance(error, DatabaseAway):
+                    self._started = self._context.monotonic()  # no replica could renew anything
             asleep = self._context.monotonic()
 
     async def _expire_once(self, now: float) -> None:
@@ -53,7 +55,12 @@ class Housekeeping:
             for attempt in list(session.attempts.values()):
                 if attempt.deadline < now:
                     self._sessions.drop(session.worker, attempt.fence)
-                    if await self._leases.expire(attempt.fence, leased=attempt.leased):
+                    try:
+                        expired = await self._leases.expire(attempt.fence, leased=attempt.leased)
+                    except NotNow:
+                        self._sessions.hold(session.worker, attempt)  # and looked at again
+                        raise
+                    if expired:
                         what = "lease" if attempt.leased else "assignment"
                         self._log.warning(
                             f"{what} expired", fence=attempt.fence, worker=session.worker, job=attempt.job
@@ -104,8 +111,8 @@ class Housekeeping:
             try:
                 for fence in await self._leases.flush(seen, list(holders)):
                     self._sessions.call_back(holders[fence], fence, "the attempt is not live any more")
-            except Conflict:
-                self._log.debug("the flush met another change, next time")
+            except NotNow as error:
+                self._log.warning("sessions are not written yet", error=error.message, cause=str(error.__cause__))
             if stopping:
                 return
 
@@ -114,7 +121,7 @@ class Housekeeping:
         while not await wait_or_stop(stop, SWEEP_SECONDS):
             try:
                 swept = await self._sweeping.sweep()
-            except StoreError as error:
+            except (StoreError, NotNow) as error:
                 self._log.warning("the store is not swept yet", error=str(error))
                 continue
             if swept.objects or swept.uploads:
@@ -125,5 +132,5 @@ class Housekeeping:
             try:
                 while await self._retention.collect():
                     pass
-            except StoreError as error:
+            except (StoreError, NotNow) as error:
                 self._log.warning("old rounds are not collected yet", error=str(error))

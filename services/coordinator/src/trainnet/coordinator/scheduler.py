@@ -9,7 +9,7 @@ from trainnet.coordinator.domain.states import Pool
 from trainnet.coordinator.domain.tasks import SPENT_PAUSE
 from trainnet.coordinator.messaging.assignments import ring
 from trainnet.coordinator.sessions import LiveAttempt, Sessions, WorkerSession
-from trainnet.coordinator.storage.database import Conflict
+from trainnet.coordinator.storage.database import Conflict, DatabaseAway
 from trainnet.coordinator.usecases.context import Context
 from trainnet.coordinator.usecases.leases import Leases, ready_task
 from trainnet.runtime.log import get_logger
@@ -45,6 +45,8 @@ class Scheduler:
                     pass
             except Conflict:
                 self._wanted.set()
+            except DatabaseAway as error:
+                self._log.warning("no work is given out", error=str(error.__cause__))  # the next look is in a second
 
     async def pass_once(self) -> int:
         """One look at what is ready and who is free; answers how many tasks were given out."""

@@ -13,6 +13,7 @@ from nats.aio.client import Client
 from nats.js.api import DiscardPolicy, RetentionPolicy, StreamConfig
 from sqlalchemy import Row, bindparam, or_, select, update
 
+from trainnet.coordinator.storage.database import NotNow
 from trainnet.coordinator.storage.events import EVENTS
 from trainnet.coordinator.storage.schema import outbox
 from trainnet.coordinator.storage.statements import change, remove
@@ -69,7 +70,7 @@ class Relay:
             try:
                 while await self._publish_batch():
                     pass
-            except (nats.errors.Error, nats.js.errors.Error, TimeoutError, OSError) as error:
+            except (nats.errors.Error, nats.js.errors.Error, NotNow, TimeoutError, OSError) as error:
                 self._stream_known = False
                 self._log.warning("events wait in the outbox", error=str(error) or type(error).__name__)
                 self._filled.set()

@@ -49,14 +49,14 @@ _FIND = (
     )
     .join_from(attempts, tasks, attempts.c.task == tasks.c.id)
     .where(attempts.c.fence == bindparam("by_fence"))
-    .with_for_update()
 )
+_FIND_LOCKED = _FIND.with_for_update()
 
 
 async def find(tx: Transaction, fence: int) -> Row[Any] | None:
     """The attempt and its task in one row: every column of the task, the attempt's as `fence`, `attempt_state` and
-    so on. Locked on databases that lock rows."""
-    return await tx.one(_FIND, {"by_fence": fence})
+    so on. Locked in transactions that write, on databases that lock rows."""
+    return await tx.one(_FIND_LOCKED if tx.writes else _FIND, {"by_fence": fence})
 
 
 async def move(tx: Transaction, task: int, sources: Iterable[TaskState], target: TaskState, **values: Any) -> bool:

@@ -8,6 +8,7 @@ import asyncio
 import math
 import secrets
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
@@ -21,6 +22,7 @@ from trainnet.coordinator.sessions import LiveAttempt, Sessions, WorkerSession
 from trainnet.coordinator.storage.events import timestamp
 from trainnet.coordinator.transport.auth import NotAllowed, calling_worker
 from trainnet.coordinator.transport.limits import Limits
+from trainnet.coordinator.transport.retry import retried
 from trainnet.coordinator.usecases.context import Context
 from trainnet.coordinator.usecases.leases import Leases
 from trainnet.coordinator.usecases.results import Results
@@ -123,7 +125,7 @@ class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
         self._limits.hello(identity.worker)
         await self._workers.describe(identity.worker, hello.version, hello.capabilities, paused=hello.state.paused)
         held = [item.fence for item in hello.state.held]
-        epoch, live = await self._leases.hello(identity.worker, hello.incarnation, held)
+        epoch, live = await retried(partial(self._leases.hello, identity.worker, hello.incarnation, held))
         session = WorkerSession(
             identity.worker, epoch, identity.pool, hello.incarnation, hello.capabilities, identity.drained
         )
@@ -166,23 +168,26 @@ class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
             if session.outgoing.qsize() > UNREAD_ANSWERS:
                 raise AnswersUnread
             session.seen = self._context.monotonic()
-            match message.WhichOneof("message"):
-                case "heartbeat":
-                    if message.heartbeat.paused != session.paused:
-                        await self._workers.pause(session.worker, paused=message.heartbeat.paused)
-                    self._heartbeat(session, message.heartbeat)
-                case "accept":
-                    await self._accept(session, message.accept.fence)
-                case "progress":
-                    self._progress(session, message.progress)
-                case "artifact_request":
-                    await self._artifacts(session, message.artifact_request.fence)
-                case "upload_request":
-                    await self._upload(session, message.upload_request)
-                case "complete":
-                    await self._complete(session, message.complete)
-                case "fail":
-                    await self._fail(session, message.fail)
+            await retried(partial(self._handle, session, message))
+
+    async def _handle(self, session: WorkerSession, message: worker_pb2.ConnectRequest) -> None:
+        match message.WhichOneof("message"):
+            case "heartbeat":
+                if message.heartbeat.paused != session.paused:
+                    await self._workers.pause(session.worker, paused=message.heartbeat.paused)
+                self._heartbeat(session, message.heartbeat)
+            case "accept":
+                await self._accept(session, message.accept.fence)
+            case "progress":
+                self._progress(session, message.progress)
+            case "artifact_request":
+                await self._artifacts(session, message.artifact_request.fence)
+            case "upload_request":
+                await self._upload(session, message.upload_request)
+            case "complete":
+                await self._complete(session, message.complete)
+            case "fail":
+                await self._fail(session, message.fail)
 
     def _heartbeat(self, session: WorkerSession, heartbeat: worker_pb2.Heartbeat) -> None:
         now = session.seen = self._context.monotonic()

@@ -301,9 +301,6 @@ class Leases:
         elsewhere, by another replica or in a transaction whose effects were lost: their workers must stop."""
         now = self._context.clock()
         async with self._context.database.write() as tx:
-            known = await tx.changed(update(replicas).where(replicas.c.id == self._replica).values(seen=now))
-            if not known:
-                await tx.execute(replicas.insert().values(id=self._replica, seen=now))
             if seen:
                 await tx.execute(
                     update(sessions)
@@ -363,11 +360,20 @@ class Leases:
             await tx.execute(update(sessions).where(sessions.c.open, sessions.c.seen < before).values(open=False))
 
     async def orphans(self, mine: Iterable[int], grace: float) -> list[int]:
-        """Fences whose time by the database has been over for `grace` seconds and that no session here holds."""
+        """Fences whose time by the database has been over for `grace` seconds and that nobody holds: no session here,
+        nor another replica that gave a sign of life since."""
         held = set(mine)
+        before = self._context.clock() - grace
+        elsewhere = (
+            select(replicas.c.id)
+            .join(sessions, sessions.c.replica == replicas.c.id)
+            .where(sessions.c.worker == attempts.c.holder, replicas.c.id != self._replica, replicas.c.seen >= before)
+            .exists()
+        )
         query = select(attempts.c.fence).where(
             attempts.c.state.in_((AttemptState.ASSIGNED, AttemptState.LEASED)),
-            attempts.c.expires < self._context.clock() - grace,
+            attempts.c.expires < before,
+            ~elsewhere,
         )
         async with self._context.database.read() as tx:
             return [row.fence for row in await tx.all(query) if row.fence not in held]
