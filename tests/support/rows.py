@@ -1,26 +1,54 @@
 """A look into the coordinator's database from outside, read-only: what is true, whatever anybody says."""
 
+import asyncio
+import itertools
+import re
 import sqlite3
 from pathlib import Path
 from typing import Any
 
+import asyncpg
+from sqlalchemy import make_url
+
 FILE = "coordinator.db"
+SECONDS = 10.0
 
 
 class Rows:
     """Reads the database of a stack. Each query sees the newest commit; nothing is ever locked for long."""
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, database: str = "") -> None:
+        """`database`: URL of the PostgreSQL database, where it is not the file in the data folder."""
         self._uri = f"file:{data_dir / FILE}?mode=ro"
+        self._url = make_url(database) if database else None
 
     def all(self, query: str, *values: Any) -> list[dict[str, Any]]:
+        """Rows of a query whose values are marked by question marks."""
+        if self._url is not None:
+            return asyncio.run(self._from_server(query, values))
         # A connection of its own for each query: one that is kept would outlive a kill of the only writer.
-        connection = sqlite3.connect(self._uri, uri=True, timeout=10)
+        connection = sqlite3.connect(self._uri, uri=True, timeout=SECONDS)
         try:
             connection.row_factory = sqlite3.Row
             return [dict(row) for row in connection.execute(query, values)]
         finally:
             connection.close()
+
+    async def _from_server(self, query: str, values: tuple[Any, ...]) -> list[dict[str, Any]]:
+        assert self._url is not None
+        numbers = itertools.count(1)
+        connection = await asyncpg.connect(
+            host=self._url.query.get("host", self._url.host),
+            user=self._url.username,
+            database=self._url.database,
+            timeout=SECONDS,
+            command_timeout=SECONDS,
+        )
+        try:
+            numbered = re.sub(r"\?", lambda _: f"${next(numbers)}", query)
+            return [dict(row) for row in await connection.fetch(numbered, *values)]
+        finally:
+            await connection.close()
 
     def one(self, query: str, *values: Any) -> dict[str, Any] | None:
         found = self.all(query, *values)

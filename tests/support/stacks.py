@@ -25,9 +25,9 @@ KEEP_ROUNDS = 50
 class Stack:
     """A running stack and what a test wants to have at hand."""
 
-    def __init__(self, local: LocalStack) -> None:
+    def __init__(self, local: LocalStack, database: str = "") -> None:
         self.local = local
-        self.rows = Rows(local.data_dir)
+        self.rows = Rows(local.data_dir, database)
         self.client = Client(local.endpoints.grpc, local.endpoints.token, retry=Retry(budget=60.0))
         assert local.secrets is not None
         secrets = local.secrets
@@ -70,19 +70,22 @@ def running(
     aggregators: int = 1,
     keep_rounds: int = KEEP_ROUNDS,
     settings: Mapping[str, str] | None = None,
+    database: str = "",
+    kind: type[LocalStack] = LocalStack,
 ) -> Iterator[Stack]:
-    local = LocalStack(
+    local = kind(
         folder,
         workers=workers,
         aggregators=aggregators,
         keep_rounds=keep_rounds,
+        database=database,
         settings={**SHORT, **(settings or {})},
         log_level="debug",
     )
     # Tests kill the same child more often than a sound one dies.
     local.restart_policy = RestartPolicy(first=0.05, longest=0.5)
     with local:
-        stack = Stack(local)
+        stack = Stack(local, database)
         try:
             yield stack
         finally:

@@ -37,7 +37,15 @@ def handshake(port: int, options: dict[str, str]) -> bytes:
         return b"".join(iter(lambda: connection.recv(65_536), b""))
 
 
-@pytest.mark.parametrize("options", [{}, {"user": "coordinator", "pass": "guess"}, {"user": "sys", "pass": ""}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"user": "coordinator", "pass": "guess"},
+        {"user": "sys", "pass": ""},
+        {"user": "aggregator", "pass": "guess"},
+    ],
+)
 def test_strangers_stay_outside(infrastructure: LocalStack, options: dict[str, str]) -> None:
     assert infrastructure.ports is not None
     answer = handshake(infrastructure.ports.nats, options)
@@ -45,32 +53,14 @@ def test_strangers_stay_outside(infrastructure: LocalStack, options: dict[str, s
     assert b"PONG" not in answer
 
 
-async def connect(stack: LocalStack, user: str, password: str, denied: list[str]) -> nats.aio.client.Client:
-    async def on_error(error: Exception) -> None:
-        denied.append(str(error).lower())
-
-    return await nats.connect(stack.endpoints.nats, user=user, password=password, error_cb=on_error)
-
-
-async def test_the_coordinator_publishes_and_the_aggregator_may_only_follow(infrastructure: LocalStack) -> None:
-    secrets, denied = infrastructure.secrets, list[str]()
-    assert secrets is not None
-    coordinator = await connect(infrastructure, "coordinator", secrets.nats_coordinator_password, [])
-    aggregator = await connect(infrastructure, "aggregator", secrets.nats_aggregator_password, denied)
+async def test_the_coordinator_publishes_what_it_likes(infrastructure: LocalStack) -> None:
+    assert infrastructure.secrets is not None
+    password = infrastructure.secrets.nats_coordinator_password
+    coordinator = await nats.connect(infrastructure.endpoints.nats, user="coordinator", password=password)
     try:
         stream = coordinator.jetstream()
         await stream.add_stream(name="TRAINNET_EVENTS", subjects=["trainnet.v1.events.>"])
         await stream.publish("trainnet.v1.events.job.opened", b"1")
-        followed = await aggregator.jetstream().subscribe("trainnet.v1.events.>", stream="TRAINNET_EVENTS")
-        assert (await followed.next_msg(timeout=5)).data == b"1"
-
-        await aggregator.publish("trainnet.v1.events.job.forged", b"2")
-        await aggregator.publish("trainnet.v1.assignments.worker", b"3")
-        await aggregator.flush()
-        await aggregator.flush()  # the client's first PING may overtake what was published before it
         assert (await stream.stream_info("TRAINNET_EVENTS")).state.messages == 1
-        assert len(denied) == 2
-        assert all("permissions violation for publish" in error for error in denied)
     finally:
-        await aggregator.close()
         await coordinator.close()

@@ -1,5 +1,6 @@
 """What our services are told by their environment."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,13 @@ def test_an_aggregator_gets_neither_the_administrators_nor_the_workers_token(ser
     assert services.secrets.admin_token not in values
     assert services.secrets.join_token not in values
     assert services.secrets.nats_coordinator_password not in values
+    assert not [name for name in services.aggregator(1).env if "NATS" in name], "it has no use for messages"
+
+
+def test_the_coordinator_takes_another_database(services: Services) -> None:
+    url = "postgresql://trainnet:secret@db/trainnet"
+    env = dataclasses.replace(services, database=url).coordinator().env
+    assert env["TRAINNET_DATABASE_URL"] == url
 
 
 def test_a_worker_gets_its_join_token_and_no_other_secret(services: Services) -> None:

@@ -43,6 +43,15 @@ def up(
     aggregators: Annotated[int, typer.Option(min=1, max=16, help="Aggregators to run.")] = 1,
     threads: Annotated[int, typer.Option(min=1, help="Compute threads of each worker.")] = 1,
     keep_rounds: Annotated[int, typer.Option(min=1, help="Rounds whose weights and updates are kept.")] = 2,
+    database: Annotated[
+        str,
+        typer.Option(
+            metavar="URL",
+            envvar="TRAINNET_DATABASE_URL",
+            help="PostgreSQL database of the coordinator: postgresql://USER:PASSWORD@HOST/DATABASE.",
+            show_default="a SQLite file in --data",
+        ),
+    ] = "",
     grpc_port: Port = None,
     nats_port: Port = None,
     s3_port: Port = None,
@@ -54,6 +63,7 @@ def up(
         data or default_data_dir(),
         workers=workers,
         aggregators=aggregators,
+        database=database,
         grpc_port=grpc_port,
         nats_port=nats_port,
         s3_port=s3_port,

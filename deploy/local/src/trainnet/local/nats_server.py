@@ -13,7 +13,7 @@ NAME = "nats"
 
 # Three accounts. Our processes and the workers are in APP; the coordinator answers `$SYS.REQ.USER.AUTH` in AUTH, and
 # so decides for each worker's token which subjects it may use. The users listed in auth_users have passwords here and
-# are never asked about. The aggregator follows events and nothing else: it tells its results by gRPC.
+# are never asked about. Aggregators need no login: they hear of work and tell their results by gRPC.
 CONFIG = """\
 server_name: trainnet-local
 host: {host}
@@ -28,20 +28,7 @@ accounts {{
   AUTH: {{ users: [ {{ user: callout, password: "{callout_password}" }} ] }}
   APP: {{
     jetstream: enabled
-    users: [
-      {{ user: coordinator, password: "{coordinator_password}" }}
-      {{
-        user: aggregator
-        password: "{aggregator_password}"
-        permissions: {{
-          publish: [
-            "$JS.API.INFO", "$JS.API.STREAM.INFO.*", "$JS.API.STREAM.NAMES", "$JS.API.CONSUMER.>"
-            "$JS.ACK.>", "$JS.FC.>"
-          ]
-          subscribe: [ "_INBOX.>", "trainnet.v1.events.>" ]
-        }}
-      }}
-    ]
+    users: [ {{ user: coordinator, password: "{coordinator_password}" }} ]
   }}
   SYS: {{}}
 }}
@@ -51,7 +38,7 @@ authorization {{
   auth_callout {{
     issuer: {issuer}
     account: AUTH
-    auth_users: [ callout, coordinator, aggregator ]
+    auth_users: [ callout, coordinator ]
   }}
 }}
 """
@@ -69,7 +56,6 @@ def render_config(data_dir: Path, port: int, secrets: Secrets) -> str:
         store=str(store_folder(data_dir)).replace("\\", "\\\\").replace('"', '\\"'),
         callout_password=secrets.nats_callout_password,
         coordinator_password=secrets.nats_coordinator_password,
-        aggregator_password=secrets.nats_aggregator_password,
         issuer=secrets.nats_callout_public_key,
     )
 

@@ -32,7 +32,6 @@ class Secrets:
     s3_access_key: str = dataclasses.field(default_factory=token, repr=False)
     s3_secret_key: str = dataclasses.field(default_factory=token, repr=False)
     nats_coordinator_password: str = dataclasses.field(default_factory=token, repr=False)
-    nats_aggregator_password: str = dataclasses.field(default_factory=token, repr=False)
     nats_callout_password: str = dataclasses.field(default_factory=token, repr=False)
     nats_callout_seed: str = dataclasses.field(default_factory=account_seed, repr=False)
     # The object store's own parts talk to each other with these; nobody else ever gets them.

@@ -28,6 +28,8 @@ class Services:
     log_format: str
     # Further TRAINNET_* settings, for all services; they win.
     settings: Mapping[str, str]
+    # URL of the coordinator's database; a SQLite file in the data folder when empty.
+    database: str = ""
 
     @property
     def address(self) -> str:
@@ -43,7 +45,7 @@ class Services:
             stop_within=2.5,
             env={
                 "TRAINNET_LISTEN": self.address,
-                "TRAINNET_DATABASE_URL": f"sqlite:///{self.data_dir / 'coordinator.db'}",
+                "TRAINNET_DATABASE_URL": self.database or f"sqlite:///{self.data_dir / 'coordinator.db'}",
                 "TRAINNET_NATS_URL": nats,
                 "TRAINNET_NATS_USER": "coordinator",
                 "TRAINNET_NATS_PASSWORD": secrets.nats_coordinator_password,
@@ -67,9 +69,6 @@ class Services:
             {
                 "TRAINNET_NAME": name,
                 "TRAINNET_AGGREGATOR_TOKEN": self.secrets.aggregator_token,
-                "TRAINNET_NATS_URL": nats_server.url(self.ports.nats),
-                "TRAINNET_NATS_USER": "aggregator",
-                "TRAINNET_NATS_PASSWORD": self.secrets.nats_aggregator_password,
                 **self._object_store(),
             },
         )

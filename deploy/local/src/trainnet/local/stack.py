@@ -41,6 +41,7 @@ class LocalStack:
         grpc_port: int | None = None,
         nats_port: int | None = None,
         s3_port: int | None = None,
+        database: str = "",
         keep_rounds: int = 2,
         threads: int = 1,
         log_level: str = "info",
@@ -53,6 +54,7 @@ class LocalStack:
         data_dir            everything the stack keeps; can be used again, by one stack at a time
         infrastructure_only no services of ours: NATS and the object store only
         …_port              fixed ports; without them those of the last start, or free ones
+        database            URL of the coordinator's database; without it a SQLite file in data_dir
         threads             compute threads of each worker
         settings            further TRAINNET_* variables for all services
         say                 gets a line when a child has died and when it is back
@@ -63,6 +65,7 @@ class LocalStack:
         self._aggregators = 0 if infrastructure_only else aggregators
         self._infrastructure_only = infrastructure_only
         self._fixed_ports = {"grpc": grpc_port, "nats": nats_port, "s3": s3_port}
+        self._database = database
         self._keep_rounds = keep_rounds
         self._threads = threads
         self._log = (log_level, log_format)
@@ -126,7 +129,17 @@ class LocalStack:
         if self._infrastructure_only:
             return infrastructure
         level, form = self._log
-        services = Services(self.data_dir, port, secret, self._keep_rounds, self._threads, level, form, self._settings)
+        services = Services(
+            self.data_dir,
+            port,
+            secret,
+            self._keep_rounds,
+            self._threads,
+            level,
+            form,
+            self._settings,
+            self._database,
+        )
         return [
             *infrastructure,
             services.coordinator(),
