@@ -6,10 +6,10 @@ import pytest
 from google.protobuf.descriptor import FileDescriptor, MethodDescriptor
 
 from trainnet.coordinator.transport.auth import ALLOWED, Role, allowed
-from trainnet.v1 import catalog_pb2, dataset_pb2, job_pb2, merge_pb2, operator_pb2, worker_pb2
+from trainnet.v1 import catalog_pb2, dataset_pb2, job_pb2, merge_pb2, model_pb2, operator_pb2, worker_pb2
 
 FILES: list[FileDescriptor] = [
-    module.DESCRIPTOR for module in (catalog_pb2, dataset_pb2, job_pb2, merge_pb2, operator_pb2, worker_pb2)
+    module.DESCRIPTOR for module in (catalog_pb2, dataset_pb2, job_pb2, merge_pb2, model_pb2, operator_pb2, worker_pb2)
 ]
 
 

@@ -22,6 +22,7 @@ from trainnet.v1 import (
     job_pb2_grpc,
     merge_pb2,
     merge_pb2_grpc,
+    model_pb2,
     operator_pb2,
     worker_pb2,
     worker_pb2_grpc,
@@ -29,7 +30,7 @@ from trainnet.v1 import (
 
 CONTRACT = [
     service
-    for file in (catalog_pb2, dataset_pb2, job_pb2, merge_pb2, operator_pb2, worker_pb2)
+    for file in (catalog_pb2, dataset_pb2, job_pb2, merge_pb2, model_pb2, operator_pb2, worker_pb2)
     for service in file.DESCRIPTOR.services_by_name.values()
 ]
 

@@ -110,8 +110,9 @@ class DatasetServiceServicer:
 
     def UpdateDataset(self, request, context):
         """Says what inspection understood wrong: the data set becomes PREPARING and is inspected again with these settings.
-        Jobs that exist keep what they were created with. Idempotent.
-        Codes: NOT_FOUND, INVALID_ARGUMENT (names the column), FAILED_PRECONDITION (UPLOAD_INCOMPLETE).
+        Where that fails it is FAILED, and another reading can mend it. Jobs that exist keep what they were created with.
+        Idempotent. Codes: NOT_FOUND, INVALID_ARGUMENT (names the column), FAILED_PRECONDITION (UPLOAD_INCOMPLETE;
+        DATASET_NOT_READY: its deletion began).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -126,7 +127,8 @@ class DatasetServiceServicer:
 
     def DeleteDataset(self, request, context):
         """Deletes a data set with its shards for good. Where it breaks off, the data set is FAILED and can be deleted again;
-        once it is done, a repeat is NOT_FOUND.
+        once it is done, a repeat is NOT_FOUND. Data sets that are not whole 30 days after they were declared are deleted
+        too.
         Codes: NOT_FOUND, FAILED_PRECONDITION (IN_USE: an unfinished job reads it), UNAVAILABLE (STORE_UNAVAILABLE).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

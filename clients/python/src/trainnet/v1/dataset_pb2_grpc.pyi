@@ -50,14 +50,16 @@ class DatasetServiceStub:
     """Reads one data set. Codes: NOT_FOUND."""
     UpdateDataset: _grpc.UnaryUnaryMultiCallable[_dataset_pb2.UpdateDatasetRequest, _dataset_pb2.UpdateDatasetResponse]
     """Says what inspection understood wrong: the data set becomes PREPARING and is inspected again with these settings.
-    Jobs that exist keep what they were created with. Idempotent.
-    Codes: NOT_FOUND, INVALID_ARGUMENT (names the column), FAILED_PRECONDITION (UPLOAD_INCOMPLETE).
+    Where that fails it is FAILED, and another reading can mend it. Jobs that exist keep what they were created with.
+    Idempotent. Codes: NOT_FOUND, INVALID_ARGUMENT (names the column), FAILED_PRECONDITION (UPLOAD_INCOMPLETE;
+    DATASET_NOT_READY: its deletion began).
     """
     ListDatasets: _grpc.UnaryUnaryMultiCallable[_dataset_pb2.ListDatasetsRequest, _dataset_pb2.ListDatasetsResponse]
     """Lists data sets, newest first. Codes: INVALID_ARGUMENT (page_token)."""
     DeleteDataset: _grpc.UnaryUnaryMultiCallable[_dataset_pb2.DeleteDatasetRequest, _dataset_pb2.DeleteDatasetResponse]
     """Deletes a data set with its shards for good. Where it breaks off, the data set is FAILED and can be deleted again;
-    once it is done, a repeat is NOT_FOUND.
+    once it is done, a repeat is NOT_FOUND. Data sets that are not whole 30 days after they were declared are deleted
+    too.
     Codes: NOT_FOUND, FAILED_PRECONDITION (IN_USE: an unfinished job reads it), UNAVAILABLE (STORE_UNAVAILABLE).
     """
 
@@ -83,14 +85,16 @@ class DatasetServiceAsyncStub(DatasetServiceStub):
     """Reads one data set. Codes: NOT_FOUND."""
     UpdateDataset: _aio.UnaryUnaryMultiCallable[_dataset_pb2.UpdateDatasetRequest, _dataset_pb2.UpdateDatasetResponse]  # type: ignore[assignment]
     """Says what inspection understood wrong: the data set becomes PREPARING and is inspected again with these settings.
-    Jobs that exist keep what they were created with. Idempotent.
-    Codes: NOT_FOUND, INVALID_ARGUMENT (names the column), FAILED_PRECONDITION (UPLOAD_INCOMPLETE).
+    Where that fails it is FAILED, and another reading can mend it. Jobs that exist keep what they were created with.
+    Idempotent. Codes: NOT_FOUND, INVALID_ARGUMENT (names the column), FAILED_PRECONDITION (UPLOAD_INCOMPLETE;
+    DATASET_NOT_READY: its deletion began).
     """
     ListDatasets: _aio.UnaryUnaryMultiCallable[_dataset_pb2.ListDatasetsRequest, _dataset_pb2.ListDatasetsResponse]  # type: ignore[assignment]
     """Lists data sets, newest first. Codes: INVALID_ARGUMENT (page_token)."""
     DeleteDataset: _aio.UnaryUnaryMultiCallable[_dataset_pb2.DeleteDatasetRequest, _dataset_pb2.DeleteDatasetResponse]  # type: ignore[assignment]
     """Deletes a data set with its shards for good. Where it breaks off, the data set is FAILED and can be deleted again;
-    once it is done, a repeat is NOT_FOUND.
+    once it is done, a repeat is NOT_FOUND. Data sets that are not whole 30 days after they were declared are deleted
+    too.
     Codes: NOT_FOUND, FAILED_PRECONDITION (IN_USE: an unfinished job reads it), UNAVAILABLE (STORE_UNAVAILABLE).
     """
 
@@ -143,8 +147,9 @@ class DatasetServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_dataset_pb2.UpdateDatasetResponse, _abc.Awaitable[_dataset_pb2.UpdateDatasetResponse]]:
         """Says what inspection understood wrong: the data set becomes PREPARING and is inspected again with these settings.
-        Jobs that exist keep what they were created with. Idempotent.
-        Codes: NOT_FOUND, INVALID_ARGUMENT (names the column), FAILED_PRECONDITION (UPLOAD_INCOMPLETE).
+        Where that fails it is FAILED, and another reading can mend it. Jobs that exist keep what they were created with.
+        Idempotent. Codes: NOT_FOUND, INVALID_ARGUMENT (names the column), FAILED_PRECONDITION (UPLOAD_INCOMPLETE;
+        DATASET_NOT_READY: its deletion began).
         """
 
     @_abc_1.abstractmethod
@@ -162,7 +167,8 @@ class DatasetServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_dataset_pb2.DeleteDatasetResponse, _abc.Awaitable[_dataset_pb2.DeleteDatasetResponse]]:
         """Deletes a data set with its shards for good. Where it breaks off, the data set is FAILED and can be deleted again;
-        once it is done, a repeat is NOT_FOUND.
+        once it is done, a repeat is NOT_FOUND. Data sets that are not whole 30 days after they were declared are deleted
+        too.
         Codes: NOT_FOUND, FAILED_PRECONDITION (IN_USE: an unfinished job reads it), UNAVAILABLE (STORE_UNAVAILABLE).
         """
 

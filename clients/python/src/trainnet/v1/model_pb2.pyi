@@ -17,6 +17,7 @@ class ModelState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     MODEL_STATE_UNSPECIFIED: _ClassVar[ModelState]
     MODEL_STATE_UPLOADING: _ClassVar[ModelState]
     MODEL_STATE_READY: _ClassVar[ModelState]
+    MODEL_STATE_DELETING: _ClassVar[ModelState]
 
 class ModelFormat(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -26,6 +27,7 @@ class ModelFormat(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
 MODEL_STATE_UNSPECIFIED: ModelState
 MODEL_STATE_UPLOADING: ModelState
 MODEL_STATE_READY: ModelState
+MODEL_STATE_DELETING: ModelState
 MODEL_FORMAT_UNSPECIFIED: ModelFormat
 MODEL_FORMAT_SAFETENSORS: ModelFormat
 MODEL_FORMAT_FOLDER: ModelFormat

@@ -112,7 +112,8 @@ class ModelServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteModel(self, request, context):
-        """Deletes an uploaded model for good.
+        """Deletes an uploaded model for good. Where it breaks off, the model is DELETING and can be deleted again; once it is
+        done, a repeat is NOT_FOUND. Models that are not whole 30 days after they were declared are deleted too.
         Codes: NOT_FOUND, FAILED_PRECONDITION (IN_USE: an unfinished job starts from it), UNAVAILABLE (STORE_UNAVAILABLE).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -52,7 +52,8 @@ class ModelServiceStub:
     ListModels: _grpc.UnaryUnaryMultiCallable[_model_pb2.ListModelsRequest, _model_pb2.ListModelsResponse]
     """Lists uploaded models, newest first. Codes: INVALID_ARGUMENT (page_token)."""
     DeleteModel: _grpc.UnaryUnaryMultiCallable[_model_pb2.DeleteModelRequest, _model_pb2.DeleteModelResponse]
-    """Deletes an uploaded model for good.
+    """Deletes an uploaded model for good. Where it breaks off, the model is DELETING and can be deleted again; once it is
+    done, a repeat is NOT_FOUND. Models that are not whole 30 days after they were declared are deleted too.
     Codes: NOT_FOUND, FAILED_PRECONDITION (IN_USE: an unfinished job starts from it), UNAVAILABLE (STORE_UNAVAILABLE).
     """
 
@@ -80,7 +81,8 @@ class ModelServiceAsyncStub(ModelServiceStub):
     ListModels: _aio.UnaryUnaryMultiCallable[_model_pb2.ListModelsRequest, _model_pb2.ListModelsResponse]  # type: ignore[assignment]
     """Lists uploaded models, newest first. Codes: INVALID_ARGUMENT (page_token)."""
     DeleteModel: _aio.UnaryUnaryMultiCallable[_model_pb2.DeleteModelRequest, _model_pb2.DeleteModelResponse]  # type: ignore[assignment]
-    """Deletes an uploaded model for good.
+    """Deletes an uploaded model for good. Where it breaks off, the model is DELETING and can be deleted again; once it is
+    done, a repeat is NOT_FOUND. Models that are not whole 30 days after they were declared are deleted too.
     Codes: NOT_FOUND, FAILED_PRECONDITION (IN_USE: an unfinished job starts from it), UNAVAILABLE (STORE_UNAVAILABLE).
     """
 
@@ -141,7 +143,8 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _model_pb2.DeleteModelRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_model_pb2.DeleteModelResponse, _abc.Awaitable[_model_pb2.DeleteModelResponse]]:
-        """Deletes an uploaded model for good.
+        """Deletes an uploaded model for good. Where it breaks off, the model is DELETING and can be deleted again; once it is
+        done, a repeat is NOT_FOUND. Models that are not whole 30 days after they were declared are deleted too.
         Codes: NOT_FOUND, FAILED_PRECONDITION (IN_USE: an unfinished job starts from it), UNAVAILABLE (STORE_UNAVAILABLE).
         """
 

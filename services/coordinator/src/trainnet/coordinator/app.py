@@ -22,6 +22,7 @@ from trainnet.coordinator.transport.catalog_service import CatalogServicer
 from trainnet.coordinator.transport.dataset_service import DatasetServicer
 from trainnet.coordinator.transport.job_service import JobServicer
 from trainnet.coordinator.transport.merge_service import MergeServicer
+from trainnet.coordinator.transport.model_service import ModelServicer
 from trainnet.coordinator.transport.operator_service import OperatorServicer
 from trainnet.coordinator.transport.retry import RetryInterceptor
 from trainnet.coordinator.transport.worker_service import WorkerServicer
@@ -30,6 +31,7 @@ from trainnet.coordinator.usecases.datasets import Datasets
 from trainnet.coordinator.usecases.jobs import Jobs
 from trainnet.coordinator.usecases.leases import Leases
 from trainnet.coordinator.usecases.merging import Merging
+from trainnet.coordinator.usecases.models import Models
 from trainnet.coordinator.usecases.replicas import Replicas
 from trainnet.coordinator.usecases.results import Results
 from trainnet.coordinator.usecases.retention import Retention
@@ -47,6 +49,7 @@ from trainnet.v1 import (
     dataset_pb2_grpc,
     job_pb2_grpc,
     merge_pb2_grpc,
+    model_pb2_grpc,
     operator_pb2_grpc,
     worker_pb2,
     worker_pb2_grpc,
@@ -77,7 +80,7 @@ async def main(stop: asyncio.Event) -> None:
         raise StartupError(f"TRAINNET_DATABASE_URL: {error.__cause__ or error}") from None
 
     context = Context(database, store, Uploads(store, settings.url_ttl), settings, clock)
-    workers, datasets, jobs = Workers(context), Datasets(context), Jobs(context)
+    workers, datasets, models, jobs = Workers(context), Datasets(context), Models(context), Jobs(context)
     leases = Leases(context, datasets, jobs, replica)
     results, merging = Results(context, datasets, jobs), Merging(context, leases)
     sessions = Sessions()
@@ -149,6 +152,7 @@ async def main(stop: asyncio.Event) -> None:
         "CatalogService": partial(catalog_pb2_grpc.add_CatalogServiceServicer_to_server, CatalogServicer()),
         "JobService": partial(job_pb2_grpc.add_JobServiceServicer_to_server, JobServicer(jobs, watching)),
         "MergeService": partial(merge_pb2_grpc.add_MergeServiceServicer_to_server, MergeServicer(merging)),
+        "ModelService": partial(model_pb2_grpc.add_ModelServiceServicer_to_server, ModelServicer(models)),
         "OperatorService": partial(
             operator_pb2_grpc.add_OperatorServiceServicer_to_server, OperatorServicer(workers, sessions)
         ),

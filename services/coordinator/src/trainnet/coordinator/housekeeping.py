@@ -8,7 +8,9 @@ import asyncio
 from trainnet.coordinator.sessions import Sessions
 from trainnet.coordinator.storage.database import DatabaseAway, NotNow
 from trainnet.coordinator.usecases.context import Context
+from trainnet.coordinator.usecases.datasets import Datasets
 from trainnet.coordinator.usecases.leases import Leases
+from trainnet.coordinator.usecases.models import Models
 from trainnet.coordinator.usecases.retention import Retention
 from trainnet.coordinator.usecases.sweeping import Sweeping
 from trainnet.runtime.lifecycle import wait_or_stop
@@ -29,6 +31,7 @@ class Housekeeping:
         self._sessions = sessions
         self._retention = retention
         self._sweeping = Sweeping(context)
+        self._sources = (Datasets(context), Models(context))
         self._started = context.monotonic()
         self._log = get_logger(__name__)
 
@@ -117,15 +120,18 @@ class Housekeeping:
                 return
 
     async def sweep(self, stop: asyncio.Event) -> None:
-        """A page of the store's uploads at a time, for ever."""
+        """A page of the store's uploads at a time, for ever, and what owners never finished to upload."""
         while not await wait_or_stop(stop, SWEEP_SECONDS):
             try:
                 swept = await self._sweeping.sweep()
+                forgotten = [await source.forget_unfinished() for source in self._sources]
             except (StoreError, NotNow) as error:
                 self._log.warning("the store is not swept yet", error=str(error))
                 continue
             if swept.objects or swept.uploads:
                 self._log.info("removed uploads that nothing knows of", objects=swept.objects, unfinished=swept.uploads)
+            if any(forgotten):
+                self._log.info("removed what nobody finished to upload", datasets=forgotten[0], models=forgotten[1])
 
     async def collect(self, stop: asyncio.Event) -> None:
         while not await wait_or_stop(stop, COLLECT_SECONDS):

@@ -42,6 +42,8 @@ class CoordinatorSettings(StoreSettings, NatsSettings, LogSettings):
     trusted_patience: float = Field(default=86400.0, gt=0)
     """How long a task that strangers gave up waits for a trusted worker, from when one was last seen."""
     url_ttl: float = Field(default=3600.0, ge=60, le=604800)
+    upload_patience: float = Field(default=30 * 86400.0, gt=0)
+    """How long a data set or a model may take to be uploaded; what is not whole by then is deleted."""
     keep_rounds: int = Field(default=2, ge=1)
     drain_grace: float = Field(default=2.0, ge=0)
     ready_file: Path | None = None

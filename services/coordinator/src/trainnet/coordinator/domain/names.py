@@ -40,10 +40,13 @@ def parse_round(name: str) -> tuple[str, int]:
     return job_id, int(number)
 
 
-def plan_id(dataset_id: str, source_digest: str, kind: str, shards: int, holdout_fraction: float, seed: int) -> str:
-    """The same data cut the same way is the same plan, whoever asks for it."""
-    text = f"{dataset_id}\n{source_digest}\n{kind}\n{shards}\n{holdout_fraction!r}\n{seed}"
-    return hashlib.sha256(text.encode()).hexdigest()[:24]
+def uploaded_model(model_id: str) -> str:
+    return f"models/{model_id}"
+
+
+def new_plan_id(identity: str) -> str:
+    """Tells plans of the same identity apart: one may still be going away when the next one is made."""
+    return new_id(identity[:16])
 
 
 def update_key(job_id: str, number: int, shard: int, fence: int, nonce: str) -> str:
@@ -74,9 +77,26 @@ def base_key(job_id: str, fence: int) -> str:
 
 
 def source_key(dataset_id: str) -> str:
-    return f"datasets/{dataset_id}/source/data"
+    return f"{dataset_prefix(dataset_id)}source/data"
 
 
-def shard_key(dataset_id: str, plan: str, output: str, fence: int) -> str:
+def dataset_prefix(dataset_id: str) -> str:
+    return f"datasets/{dataset_id}/"
+
+
+def model_prefix(model_id: str) -> str:
+    return f"models/{model_id}/"
+
+
+def model_source_key(model_id: str) -> str:
+    return f"{model_prefix(model_id)}source/data"
+
+
+def plan_prefix(plan: str) -> str:
+    """Apart from any data set: those of the same bytes share their plans."""
+    return f"plans/{plan}/"
+
+
+def prepared_key(plan: str, output: str, fence: int) -> str:
     """The fence keeps two attempts at the same plan apart; their rows say which one counts."""
-    return f"datasets/{dataset_id}/shards/{plan}/{fence}/{output}.parquet"
+    return f"{plan_prefix(plan)}{fence}/{output}.parquet"

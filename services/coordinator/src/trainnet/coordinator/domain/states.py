@@ -10,6 +10,14 @@ class DatasetState(StrEnum):
     FAILED = "FAILED"
 
 
+class ModelState(StrEnum):
+    """Of an uploaded model."""
+
+    UPLOADING = "UPLOADING"
+    READY = "READY"
+    DELETING = "DELETING"
+
+
 class PlanState(StrEnum):
     """A shard plan applied to a data set; shared by every job that asks for the same."""
 

@@ -97,27 +97,53 @@ datasets = Table(
     Column("request_id", String(128), nullable=False, unique=True),
     Column("display_name", String(200), nullable=False),
     Column("format", String(16), nullable=False),
-    Column("label_column", String(200), nullable=False),
+    # How its owner wants it read, now and as first declared; null where nothing was said.
+    Column("reading", LargeBinary),
+    Column("declared_reading", LargeBinary),
     Column("state", String(16), nullable=False),
     Column("message", Text, nullable=False, default=""),
     *_artifact("source"),
     Column("declaration", LargeBinary, nullable=False),
     Column("upload_id", Text),
+    # What the last inspection that succeeded found.
     Column("schema", LargeBinary),
+    Column("profile", LargeBinary),
+    # Its deletion began: nothing but that may happen to it any more.
+    Column("deleting", Boolean, nullable=False, default=False, server_default=false()),
     Column("created", Float, nullable=False, index=True),
     Column("prepared", Float),
+)
+
+models = Table(
+    "models",
+    metadata,
+    Column("id", String(63), primary_key=True),
+    Column("request_id", String(128), nullable=False, unique=True),
+    Column("display_name", String(200), nullable=False),
+    Column("format", String(16), nullable=False),
+    Column("state", String(16), nullable=False),
+    *_artifact("source"),
+    Column("declaration", LargeBinary, nullable=False),
+    Column("upload_id", Text),
+    Column("created", Float, nullable=False, index=True),
 )
 
 plans = Table(
     "plans",
     metadata,
     Column("id", String(63), primary_key=True),
+    # What its shards follow from, so that the same is never cut twice; null once nobody may begin with it any more.
+    Column("identity", String(64), index=True, unique=True),
+    # The data set that it is cut from. Others of the same bytes use it too, and one of them inherits it.
     Column("dataset", ForeignKey("datasets.id", ondelete="CASCADE"), nullable=False, index=True),
     Column("spec", LargeBinary, nullable=False),
+    # Schema of the data as it was when the plan was made.
+    Column("schema", LargeBinary),
     Column("state", String(16), nullable=False),
     Column("message", Text, nullable=False, default=""),
     *_artifact("holdout"),
     Column("holdout_rows", BigInteger),
+    *_artifact("sample"),
 )
 
 shards = Table(
@@ -140,6 +166,8 @@ jobs = Table(
     Column("schema", LargeBinary),
     Column("dataset", ForeignKey("datasets.id"), index=True),
     Column("plan", ForeignKey("plans.id"), index=True),
+    # Id of the uploaded model that it starts from.
+    Column("base_model", String(63), index=True),
     Column("state", String(16), nullable=False, index=True),
     Column("message", Text, nullable=False, default=""),
     *_artifact("base"),

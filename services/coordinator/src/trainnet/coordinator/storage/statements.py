@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Delete, Insert, Row, Select, Table, Update, bindparam, delete, insert, select, update
+from sqlalchemy import Delete, Executable, Insert, Row, Select, Table, Update, bindparam, delete, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from trainnet.coordinator.storage.database import Transaction
 
@@ -40,6 +41,13 @@ def _update(table: Table, names: tuple[str, ...], lists: frozenset[str], values:
 @cache
 def _insert(table: Table) -> Insert:
     return insert(table)
+
+
+@cache
+def _insert_new(table: Table, key: str, dialect: str) -> Executable:
+    insert_into: Any = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    statement: Executable = insert_into(table).on_conflict_do_nothing(index_elements=[key])
+    return statement
 
 
 @cache
@@ -79,6 +87,11 @@ async def change(tx: Transaction, table: Table, by: Mapping[str, Any], **values:
 async def add(tx: Transaction, table: Table, values: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> None:
     """Inserts one row or several of the same columns."""
     await tx.execute(_insert(table), values)
+
+
+async def add_new(tx: Transaction, table: Table, values: Mapping[str, Any], *, key: str) -> None:
+    """Inserts a row unless there is one with the same value of the unique column `key`."""
+    await tx.execute(_insert_new(table, key, tx.dialect), values)
 
 
 async def remove(tx: Transaction, table: Table, **by: Any) -> None:

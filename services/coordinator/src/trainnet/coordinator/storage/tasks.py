@@ -108,10 +108,12 @@ async def cancel_of_round(tx: Transaction, job: str, number: int, kinds: Iterabl
 
 async def delete_of_dataset(tx: Transaction, dataset: str) -> None:
     """Removes the tasks that inspect or cut a data set, and tells the workers that are at one."""
-    where = (tasks.c.dataset == dataset, tasks.c.job.is_(None))
-    for row in await _live(tx, where):
-        tx.effects.cancelled.append((row.holder, row.fence, "the data set was deleted"))
-    await tx.execute(delete(tasks).where(*where))
+    await _delete(tx, (tasks.c.dataset == dataset, tasks.c.job.is_(None)), "the data set was deleted")
+
+
+async def delete_inspection(tx: Transaction, dataset: str) -> None:
+    """Removes the task that inspects a data set, and tells the worker that is at it."""
+    await _delete(tx, (tasks.c.dataset == dataset, tasks.c.kind == TaskKind.INSPECT), "the data set is read anew")
 
 
 async def call_back(tx: Transaction, holder: str, now: float, why: str) -> None:
@@ -131,6 +133,12 @@ async def _live(tx: Transaction, where: tuple[Any, ...]) -> list[Row[Any]]:
         .join_from(attempts, tasks, attempts.c.task == tasks.c.id)
         .where(*where, attempts.c.state.in_(tuple(LIVE_ATTEMPTS)))
     )
+
+
+async def _delete(tx: Transaction, where: tuple[Any, ...], why: str) -> None:
+    for row in await _live(tx, where):
+        tx.effects.cancelled.append((row.holder, row.fence, why))
+    await tx.execute(delete(tasks).where(*where))
 
 
 async def _cancel(tx: Transaction, where: tuple[Any, ...], now: float, why: str) -> None:

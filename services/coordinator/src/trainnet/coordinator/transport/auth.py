@@ -58,6 +58,7 @@ ALLOWED: dict[str, frozenset[Role] | None] = {
     "trainnet.v1.DatasetService": OWNERS,
     "trainnet.v1.CatalogService": OWNERS,
     "trainnet.v1.JobService": OWNERS,
+    "trainnet.v1.ModelService": OWNERS,
     "trainnet.v1.OperatorService": OWNERS,
     "trainnet.v1.MergeService": frozenset({Role.AGGREGATOR}),
     "trainnet.v1.WorkerService/Connect": frozenset({Role.WORKER}),

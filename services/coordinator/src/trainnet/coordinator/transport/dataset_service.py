@@ -26,6 +26,9 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
     async def GetDataset(self, request: pb.GetDatasetRequest, context: Any) -> pb.GetDatasetResponse:
         return pb.GetDatasetResponse(dataset=await self._datasets.get(request.name))
 
+    async def UpdateDataset(self, request: pb.UpdateDatasetRequest, context: Any) -> pb.UpdateDatasetResponse:
+        return pb.UpdateDatasetResponse(dataset=await self._datasets.update(request.name, request.reading))
+
     async def ListDatasets(self, request: pb.ListDatasetsRequest, context: Any) -> pb.ListDatasetsResponse:
         rows, token = await self._datasets.page(request.page_size, request.page_token)
         return pb.ListDatasetsResponse(datasets=rows, next_page_token=token)

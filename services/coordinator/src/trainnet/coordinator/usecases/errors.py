@@ -32,7 +32,7 @@ class UploadIncomplete(FailedPrecondition):
 
 
 class NotUploading(FailedPrecondition):
-    """The data set does not wait for an upload."""
+    """The data set or model does not wait for an upload."""
 
     reason = "NOT_UPLOADING"
 
@@ -47,6 +47,12 @@ class DatasetNotReady(FailedPrecondition):
     """The data set cannot be trained on."""
 
     reason = "DATASET_NOT_READY"
+
+
+class ModelNotReady(FailedPrecondition):
+    """No job can start from the uploaded model."""
+
+    reason = "MODEL_NOT_READY"
 
 
 class NotEnded(FailedPrecondition):

@@ -9,13 +9,14 @@ from sqlalchemy import Row, delete, select
 
 from trainnet.coordinator.domain import names
 from trainnet.coordinator.domain.catalog import ARCHITECTURES, BadHyperparameter, Data
-from trainnet.coordinator.domain.states import ENDED_JOBS, DatasetState, JobState, PlanState, Pool, Priority, TaskKind
+from trainnet.coordinator.domain.states import ENDED_JOBS, DatasetState, JobState, Pool, Priority, TaskKind
 from trainnet.coordinator.storage import tasks as task_store
 from trainnet.coordinator.storage.database import Transaction
 from trainnet.coordinator.storage.pages import page_of
-from trainnet.coordinator.storage.schema import datasets, jobs, plans, rounds, tasks, updates
+from trainnet.coordinator.storage.schema import datasets, jobs, rounds, tasks, updates
+from trainnet.coordinator.storage.statements import fetch
 from trainnet.coordinator.usecases import rounds as life
-from trainnet.coordinator.usecases import views
+from trainnet.coordinator.usecases import shard_plans, views
 from trainnet.coordinator.usecases.context import Context
 from trainnet.coordinator.usecases.errors import (
     Collected,
@@ -29,7 +30,7 @@ from trainnet.coordinator.usecases.model_card import model_card, model_config
 from trainnet.coordinator.usecases.uploads import StoreAway
 from trainnet.runtime.errors import InvalidArgument
 from trainnet.runtime.store_errors import StoreError
-from trainnet.v1 import artifact_pb2, dataset_pb2, job_pb2
+from trainnet.v1 import dataset_pb2, job_pb2
 
 PUBLIC_UPDATE_NORM = 1000.0
 """Bound on the L2 norm of a stranger's update where the owner sets none: far above what an epoch moves a model by, far
@@ -53,7 +54,7 @@ class Jobs:
             spec = completed(given)
             dataset = await self._dataset(tx, spec)
             job_id = names.new_id(spec.display_name or spec.architecture)
-            plan_id = await self._plan(tx, dataset, spec.plan, now) if dataset is not None else None
+            plan_id = await shard_plans.cut(tx, dataset, spec.plan, now) if dataset is not None else None
             await tx.execute(
                 jobs.insert().values(
                     id=job_id,
@@ -156,24 +157,6 @@ class Jobs:
                 uploads.sign(artifact)
         return view
 
-    # --- results of tasks ---
-
-    async def prepared(
-        self, tx: Transaction, plan_id: str, holdout: artifact_pb2.Artifact | None, holdout_rows: int, now: float
-    ) -> None:
-        values: dict[str, Any] = {"state": PlanState.READY, "holdout_rows": holdout_rows}
-        if holdout is not None:
-            values |= life.artifact_values("holdout", holdout)
-        await tx.execute(plans.update().where(plans.c.id == plan_id).values(**values))
-        await life.start_prepared_jobs(tx, plan_id, now)
-
-    async def preparation_failed(self, tx: Transaction, plan_id: str, message: str, now: float) -> None:
-        """Fails the plan's jobs. A later job with the same plan tries again: the cause may have been a worker."""
-        waiting = await tx.all(select(jobs.c.id).where(jobs.c.plan == plan_id, jobs.c.state == JobState.PREPARING))
-        for row in waiting:
-            await life.fail_job(tx, row.id, f"preparing the data: {message}", now)
-        await tx.execute(plans.update().where(plans.c.id == plan_id).values(state=PlanState.FAILED, message=message))
-
     # --- inside ---
 
     async def _dataset(self, tx: Transaction, spec: job_pb2.JobSpec) -> Row[Any] | None:
@@ -181,10 +164,11 @@ class Jobs:
         if wants is Data.NONE:
             if spec.dataset:
                 raise InvalidArgument(f"{spec.architecture} takes no data set: leave it out", field="spec.dataset")
+            spec.plan.CopyFrom(shard_plans.completed(spec.plan, None))
             return None
         if not spec.dataset:
             raise InvalidArgument(f"{spec.architecture} needs a data set: name one", field="spec.dataset")
-        row = await tx.one(select(datasets).where(datasets.c.id == names.id_of(spec.dataset)))
+        row = await fetch(tx, datasets, lock=True, id=names.id_of(spec.dataset))
         if row is None:
             raise NoSuchResource(spec.dataset)
         if row.state != DatasetState.READY:
@@ -199,40 +183,8 @@ class Jobs:
                 f"{_kind(is_image).lower()}: use {fit}",
                 field="spec.architecture",
             )
-        held_out = round(schema.rows * spec.plan.holdout_fraction)
-        if spec.plan.shards > schema.rows - held_out:
-            raise InvalidArgument(
-                f"{spec.plan.shards} shards are more than the {schema.rows - held_out} rows to train on: use fewer",
-                field="spec.plan.shards",
-            )
+        spec.plan.CopyFrom(shard_plans.completed(spec.plan, schema))
         return row
-
-    async def _plan(self, tx: Transaction, dataset: Row[Any], plan: dataset_pb2.ShardPlan, now: float) -> str:
-        """The plan's id; one that nobody prepared yet, or that failed, gets a task."""
-        kind = dataset_pb2.ShardKind.Name(plan.kind)
-        plan_id = names.plan_id(dataset.id, dataset.source_digest, kind, plan.shards, plan.holdout_fraction, plan.seed)
-        row = await tx.one(select(plans).where(plans.c.id == plan_id))
-        if row is not None and row.state != PlanState.FAILED:
-            return plan_id
-        if row is None:
-            await tx.execute(
-                plans.insert().values(
-                    id=plan_id, dataset=dataset.id, spec=plan.SerializeToString(), state=PlanState.PREPARING
-                )
-            )
-        else:
-            await tx.execute(plans.update().where(plans.c.id == plan_id).values(state=PlanState.PREPARING, message=""))
-            await tx.execute(delete(tasks).where(tasks.c.identity == f"prepare/{plan_id}"))
-        task = {
-            "kind": TaskKind.PREPARE,
-            "identity": f"prepare/{plan_id}",
-            "dataset": dataset.id,
-            "plan": plan_id,
-            "pool": Pool.TRUSTED,
-            "priority": Priority.PREPARATION,
-        }
-        await task_store.add(tx, [task], now)
-        return plan_id
 
     async def _row(self, tx: Transaction, name: str) -> Row[Any]:
         row = await views.one_job(tx, names.id_of(name))
@@ -279,7 +231,6 @@ def completed(given: job_pb2.JobSpec) -> job_pb2.JobSpec:
     spec.hyperparameters.Clear()
     json_format.ParseDict(values, spec.hyperparameters)
     spec.pool = spec.pool or job_pb2.POOL_TRUSTED
-    spec.plan.kind = spec.plan.kind or dataset_pb2.SHARD_KIND_IID
     spec.merge.strategy = spec.merge.strategy or job_pb2.MERGE_STRATEGY_FEDAVG
     if spec.pool == job_pb2.POOL_PUBLIC and not spec.merge.max_update_norm:
         spec.merge.max_update_norm = PUBLIC_UPDATE_NORM

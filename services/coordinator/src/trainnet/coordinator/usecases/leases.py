@@ -24,6 +24,7 @@ from trainnet.coordinator.storage.database import Transaction
 from trainnet.coordinator.storage.schema import attempts, jobs, replicas, rounds, sessions, tasks
 from trainnet.coordinator.storage.statements import change, fetch
 from trainnet.coordinator.usecases import rounds as life
+from trainnet.coordinator.usecases import shard_plans
 from trainnet.coordinator.usecases.context import Context
 from trainnet.coordinator.usecases.datasets import Datasets
 from trainnet.coordinator.usecases.jobs import Jobs
@@ -219,7 +220,7 @@ class Leases:
             case TaskKind.INSPECT:
                 await self._datasets.failed(tx, row.dataset, reason, now)
             case TaskKind.PREPARE:
-                await self._jobs.preparation_failed(tx, row.plan, reason, now)
+                await shard_plans.failed(tx, row.plan, reason, now)
             case TaskKind.INITIALIZE:
                 await life.fail_job(tx, row.job, f"making the initial weights: {reason}", now)
             case TaskKind.TRAIN:

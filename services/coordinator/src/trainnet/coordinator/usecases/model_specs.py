@@ -38,11 +38,13 @@ async def task_spec(tx: Transaction, uploads: Uploads, task: Row[Any]) -> task_p
     """The spec of a worker's task, with downloads. `task` is a row of `storage.tasks.find`."""
     if task.kind == TaskKind.INSPECT:
         dataset = await _one(tx, datasets, names.dataset(task.dataset), id=task.dataset)
+        reading = dataset_pb2.DatasetReading.FromString(dataset.reading or b"")
         return task_pb2.TaskSpec(
             inspect=task_pb2.InspectSpec(
                 source=uploads.artifact(dataset, "source", download=True),
                 format=f"DATASET_FORMAT_{dataset.format}",
-                label_column=dataset.label_column,
+                label_column=reading.label_column,
+                reading=reading,
             )
         )
     if task.kind == TaskKind.PREPARE:
@@ -52,7 +54,7 @@ async def task_spec(tx: Transaction, uploads: Uploads, task: Row[Any]) -> task_p
             prepare=task_pb2.PrepareSpec(
                 source=uploads.artifact(dataset, "source", download=True),
                 format=f"DATASET_FORMAT_{dataset.format}",
-                schema=dataset_pb2.DataSchema.FromString(dataset.schema),
+                schema=dataset_pb2.DataSchema.FromString(plan.schema),
                 plan=dataset_pb2.ShardPlan.FromString(plan.spec),
             )
         )

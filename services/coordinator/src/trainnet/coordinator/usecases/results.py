@@ -16,12 +16,13 @@ from trainnet.coordinator.storage.database import Transaction
 from trainnet.coordinator.storage.schema import attempts, jobs, plans, rounds, shards, updates, uploads
 from trainnet.coordinator.storage.statements import add, change, fetch, fetch_all
 from trainnet.coordinator.usecases import rounds as life
+from trainnet.coordinator.usecases import shard_plans
 from trainnet.coordinator.usecases.context import Context
-from trainnet.coordinator.usecases.datasets import Datasets
+from trainnet.coordinator.usecases.datasets import Datasets, unusable
 from trainnet.coordinator.usecases.jobs import Jobs
 from trainnet.coordinator.usecases.uploads import declared
 from trainnet.runtime.errors import InvalidArgument
-from trainnet.v1 import artifact_pb2, dataset_pb2, task_pb2, worker_pb2
+from trainnet.v1 import artifact_pb2, task_pb2, worker_pb2
 
 
 @dataclass(frozen=True)
@@ -126,17 +127,17 @@ class Results:
         """Why the result's objects cannot be taken, or None. An update is read by its check anyway, so only objects
         that nobody checks are looked up here."""
         by_output = {item.output: item for item in stored}
-        if row.kind == TaskKind.INSPECT and not result.inspect.HasField("schema"):
-            return Answer(worker_pb2.OUTCOME_INVALID, "a task INSPECT hands in a schema")
+        problem = ""
+        if row.kind == TaskKind.INSPECT:
+            problem = unusable(result.inspect)
         if row.kind == TaskKind.PREPARE:
             async with self._context.database.read() as tx:
-                plan = await tx.one(select(plans.c.spec).where(plans.c.id == row.plan))
+                plan = await fetch(tx, plans, id=row.plan)
             if plan is None:
                 return STALE
-            count = dataset_pb2.ShardPlan.FromString(plan.spec).shards
-            if len(result.prepare.shard_rows) != count:
-                cut = len(result.prepare.shard_rows)
-                return Answer(worker_pb2.OUTCOME_INVALID, f"{cut} shards were cut, the plan has {count}")
+            problem = shard_plans.unusable(plan, result.prepare)
+        if problem:
+            return Answer(worker_pb2.OUTCOME_INVALID, problem)
         wanted = _outputs(row, result)
         if {item.output for item in result.outputs} != wanted:
             return Answer(
@@ -206,21 +207,9 @@ class Results:
         """A trusted worker's result counts at once."""
         match row.kind:
             case TaskKind.INSPECT:
-                await self._datasets.inspected(tx, row.dataset, result.inspect.schema, now)
+                await self._datasets.inspected(tx, row.dataset, result.inspect, now)
             case TaskKind.PREPARE:
-                values = [
-                    {
-                        "plan": row.plan,
-                        "shard": index,
-                        "rows": rows,
-                        **life.artifact_values("data", objects[f"shard-{index}"]),
-                    }
-                    for index, rows in enumerate(result.prepare.shard_rows)
-                ]
-                await tx.execute(shards.delete().where(shards.c.plan == row.plan))
-                await tx.execute(shards.insert(), values)
-                holdout = objects.get("holdout")
-                await self._jobs.prepared(tx, row.plan, holdout, result.prepare.holdout_rows, now)
+                await shard_plans.prepared(tx, row.plan, objects, result.prepare, now)
             case TaskKind.INITIALIZE:
                 await life.start_initialized_job(tx, row.job, objects["base"], now)
             case TaskKind.EVALUATE:
@@ -260,8 +249,8 @@ def _key(task: Row[Any], output: str, nonce: str) -> str | None:
         return names.update_key(task.job, task.round, task.shard, task.fence, nonce)
     if task.kind == TaskKind.INITIALIZE and output == "base":
         return names.base_key(task.job, task.fence)
-    if task.kind == TaskKind.PREPARE and (output == "holdout" or output.removeprefix("shard-").isdecimal()):
-        return names.shard_key(task.dataset, task.plan, output, task.fence)
+    if task.kind == TaskKind.PREPARE and shard_plans.is_output(output):
+        return names.prepared_key(task.plan, output, task.fence)
     return None
 
 
@@ -273,8 +262,7 @@ def _outputs(row: Row[Any], result: task_pb2.TaskResult) -> set[str]:
         case TaskKind.INITIALIZE:
             return {"base"}
         case TaskKind.PREPARE:
-            cut = {f"shard-{index}" for index in range(len(result.prepare.shard_rows))}
-            return cut | ({"holdout"} if result.prepare.holdout_rows else set())
+            return shard_plans.outputs(result)
     return set()
 
 

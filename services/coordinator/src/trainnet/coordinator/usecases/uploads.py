@@ -86,6 +86,11 @@ class Uploads:
         upload_id: str = await self._call(self._store.create_multipart, key)
         return upload_id
 
+    async def abandon(self, key: str, upload_id: str | None) -> None:
+        """Ends what `begin` began and nobody will complete."""
+        if upload_id is not None:
+            await self._call(self._store.abort_multipart, key, upload_id)
+
     async def grant(
         self, key: str, declaration: artifact_pb2.UploadDeclaration, upload_id: str | None
     ) -> artifact_pb2.UploadGrant:
