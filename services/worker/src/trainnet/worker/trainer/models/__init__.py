@@ -1,5 +1,7 @@
 """The architectures that workers can train: what a ModelSpec builds."""
 
+from trainnet.worker.trainer.models.build import build_model
+from trainnet.worker.trainer.models.model import Model
 from trainnet.worker.trainer.models.plain import BUILDERS, build
 
-__all__ = ["BUILDERS", "build"]
+__all__ = ["BUILDERS", "Model", "build", "build_model"]

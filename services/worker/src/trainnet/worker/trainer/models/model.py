@@ -33,6 +33,7 @@ class Model:
 
     `weights` is what travels: the whole state in its own order, or an adapter's. Counters that only say how many
     batches a layer has seen (`num_batches_tracked`) stay at home: nothing computes with them where a momentum is set.
+    A tensor that stands in two places (an embedding that is the output layer too) travels once, under its first name.
     """
 
     def __init__(self, module: nn.Module, encoding: Encoding, objective: Objective) -> None:
@@ -40,11 +41,13 @@ class Model:
 
     def weights(self) -> dict[str, Tensor]:
         """The tensors that rounds change, in the order of their file. They share memory with the module."""
-        return {
-            name: tensor
-            for name, tensor in self.module.state_dict().items()
-            if not name.endswith("num_batches_tracked")
-        }
+        seen: set[int] = set()
+        found = {}
+        for name, tensor in self.module.state_dict(keep_vars=True).items():
+            if not name.endswith("num_batches_tracked") and id(tensor) not in seen:
+                seen.add(id(tensor))
+                found[name] = tensor.detach()
+        return found
 
     def load(self, weights: Mapping[str, Tensor]) -> None:
         """Puts weights in; they must be exactly the model's. Raises TaskError naming the first tensor that differs."""

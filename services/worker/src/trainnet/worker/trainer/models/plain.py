@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from trainnet.v1.dataset_pb2 import DataSchema
 from trainnet.v1.task_pb2 import ModelSpec
 from trainnet.worker.errors import TaskError
-from trainnet.worker.trainer.encode import feature_count
+from trainnet.worker.protocol import ARCHITECTURES
 from trainnet.worker.trainer.hyperparameters import integer, integers, number
+from trainnet.worker.trainer.inputs.tables import feature_count
 
 
 class Mlp(nn.Module):
@@ -28,8 +29,9 @@ class Mlp(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.output = nn.Linear(widths[-1], classes)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, features: Tensor) -> Tensor:
         """Logits."""
+        x = features
         for layer in self.hidden:
             x = self.dropout(torch.relu(layer(x)))
         return self.output(x)  # type: ignore[no-any-return]
@@ -48,9 +50,9 @@ class Cnn(nn.Module):
         self.hidden = nn.Linear(2 * filters * (height // 4) * (width // 4), hidden)
         self.output = nn.Linear(hidden, classes)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, pixel_values: Tensor) -> Tensor:
         """Logits."""
-        x = nn.functional.max_pool2d(torch.relu(self.first(x)), 2)
+        x = nn.functional.max_pool2d(torch.relu(self.first(pixel_values)), 2)
         x = nn.functional.max_pool2d(torch.relu(self.second(x)), 2)
         x = torch.relu(self.hidden(x.flatten(1)))
         return self.output(x)  # type: ignore[no-any-return]
@@ -62,7 +64,7 @@ def _mlp(model: ModelSpec) -> nn.Module:
     features = feature_count(model.schema)
     if features == 0:
         raise TaskError("TASK", "the data set has no column of numbers or categories to train on")
-    return Mlp(features, integers(model, "hidden"), _classes(model.schema), number(model, "dropout"))
+    return Mlp(features, integers(model, "hidden"), class_count(model.schema), number(model, "dropout"))
 
 
 def _cnn(model: ModelSpec) -> nn.Module:
@@ -77,11 +79,12 @@ def _cnn(model: ModelSpec) -> nn.Module:
         shape.width,
         integer(model, "width"),
         integer(model, "hidden"),
-        _classes(model.schema),
+        class_count(model.schema),
     )
 
 
-def _classes(schema: DataSchema) -> int:
+def class_count(schema: DataSchema) -> int:
+    """Classes of the label. Raises TaskError."""
     if len(schema.classes) < 2:
         raise TaskError("TASK", f"the label column {schema.label!r} needs two classes or more")
     return len(schema.classes)
@@ -94,7 +97,7 @@ def build(model: ModelSpec, seed: int) -> nn.Module:
     """A model with seeded initial weights. Raises TaskError."""
     builder = BUILDERS.get(model.architecture)
     if builder is None:
-        known = ", ".join(sorted(BUILDERS))
+        known = ", ".join(ARCHITECTURES)
         raise TaskError(
             "WORKER", f"this worker does not know the architecture {model.architecture!r}, only {known}: update it"
         )
