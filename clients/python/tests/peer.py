@@ -27,13 +27,65 @@ from trainnet.v1 import (
     dataset_pb2_grpc,
     job_pb2,
     job_pb2_grpc,
+    model_pb2,
+    model_pb2_grpc,
     operator_pb2,
     operator_pb2_grpc,
     worker_pb2,
 )
 
 TOKEN = "right"
+
+SCHEMA = dataset_pb2.DataSchema(
+    columns=[dataset_pb2.Column(name="x", kind=dataset_pb2.COLUMN_KIND_NUMERIC, missing=1, mean=2.0, deviation=0.8)],
+    label="y",
+    classes=[dataset_pb2.LabelClass(name="a", rows=2), dataset_pb2.LabelClass(name="b", rows=1)],
+    rows=3,
+    warnings=["class b is rare"],
+)
+PROFILE = dataset_pb2.DataProfile(
+    columns=[
+        dataset_pb2.ColumnProfile(name="x", distinct=3, minimum=1, maximum=3),
+        dataset_pb2.ColumnProfile(name="y", distinct=2, mean_length=1, max_length=1),
+    ],
+    samples=[dataset_pb2.SampleRow(values=["1", "a"]), dataset_pb2.SampleRow(values=["2", "a"])],
+    duplicate_rows=1,
+    compared_rows=3,
+)
 PART = 64 * 1024 * 1024
+
+_Knob = catalog_pb2.Hyperparameter
+MLP = catalog_pb2.Architecture(
+    architecture="mlp",
+    description="Layers.",
+    data=catalog_pb2.DATA_KIND_TABULAR,
+    task=catalog_pb2.LEARNING_TASK_CLASSIFICATION,
+    takes_base=True,
+    sizes=[catalog_pb2.ArchitectureSize(name="tiny", parameters=1_234_567, description="For a try.")],
+    hyperparameters=[
+        _Knob(name="lr", type=catalog_pb2.HYPERPARAMETER_TYPE_FLOAT, minimum=0, maximum=10, description="Step size."),
+        _Knob(name="batch_size", type=catalog_pb2.HYPERPARAMETER_TYPE_INTEGER, minimum=1, maximum=4096),
+        _Knob(name="optimizer", type=catalog_pb2.HYPERPARAMETER_TYPE_CHOICE, choices=["sgd", "adam"]),
+        _Knob(
+            name="bias",
+            type=catalog_pb2.HYPERPARAMETER_TYPE_BOOLEAN,
+            default_value=struct_pb2.Value(bool_value=True),
+        ),
+        _Knob(name="hidden", type=catalog_pb2.HYPERPARAMETER_TYPE_INTEGER_LIST, minimum=1),
+        _Knob(
+            name="config.n_layer",
+            type=catalog_pb2.HYPERPARAMETER_TYPE_INTEGER,
+            default_value=struct_pb2.Value(null_value=struct_pb2.NULL_VALUE),
+            minimum=1,
+        ),
+        _Knob(
+            name="lora.targets",
+            type=catalog_pb2.HYPERPARAMETER_TYPE_STRING,
+            default_value=struct_pb2.Value(string_value=""),
+        ),
+    ],
+)
+NOOP = catalog_pb2.Architecture(architecture="noop", description="Nothing.", data=catalog_pb2.DATA_KIND_NONE)
 
 
 class Refusal(Exception):
@@ -65,7 +117,9 @@ class Refusal(Exception):
 class Peer(grpc.ServerInterceptor):
     """Serves on `port` until it is stopped; `start` serves again on the same port, like a restarted coordinator.
 
-    `orders[method]` is a queue of refusals that the next calls of the method get. `calls` counts calls by method.
+    `models` are the plain files of each round, `folder` the exported one, which is there once `made` is set. A call of
+    GetModel waits for that while `folder` holds something. `orders[method]` is a queue of refusals that the next calls
+    of the method get. `calls` counts calls by method.
     """
 
     def __init__(self, store: Store) -> None:
@@ -74,11 +128,14 @@ class Peer(grpc.ServerInterceptor):
         self.calls: Counter[str] = Counter()
         self.orders: dict[str, deque[Refusal]] = {}
         self.datasets: dict[str, dataset_pb2.Dataset] = {}
-        self.declared: dict[str, tuple[str, dataset_pb2.CreateDatasetRequest]] = {}
+        self.uploaded: dict[str, model_pb2.Model] = {}
+        self.declared: dict[str, tuple[str, dataset_pb2.CreateDatasetRequest | model_pb2.CreateModelRequest]] = {}
         self.jobs: dict[str, job_pb2.Job] = {}
         self.requests: dict[str, str] = {}
         self.watch: Callable[[int], Iterator[job_pb2.WatchJobResponse]] = lambda _: iter(())
         self.models: dict[int, list[job_pb2.ModelFile]] = {}
+        self.folder: list[job_pb2.ModelFile] = []
+        self.made = threading.Event()
         self.workers: list[worker_pb2.Worker] = []
         self.ready_after = 1
         self._lock = threading.Lock()
@@ -98,6 +155,7 @@ class Peer(grpc.ServerInterceptor):
     def start(self) -> None:
         self._server = grpc.server(ThreadPoolExecutor(8), interceptors=[self], options=[("grpc.so_reuseport", 0)])
         dataset_pb2_grpc.add_DatasetServiceServicer_to_server(_Datasets(self), self._server)
+        model_pb2_grpc.add_ModelServiceServicer_to_server(_Models(self), self._server)
         job_pb2_grpc.add_JobServiceServicer_to_server(_Jobs(self), self._server)
         catalog_pb2_grpc.add_CatalogServiceServicer_to_server(_Catalog(), self._server)  # type: ignore[abstract]
         operator_pb2_grpc.add_OperatorServiceServicer_to_server(_Operator(self), self._server)  # type: ignore[abstract]
@@ -164,35 +222,36 @@ def _page(rows: list[Any], request: Any) -> tuple[list[Any], str]:
     return rows[start : start + 2], str(start + 2) if start + 2 < len(rows) else ""
 
 
+def _declaration(peer: Peer, name: str) -> artifact_pb2.UploadDeclaration:
+    return next(asked for found, asked in peer.declared.values() if found == name).declaration
+
+
+def _grant(peer: Peer, name: str) -> artifact_pb2.UploadGrant:
+    declaration = _declaration(peer, name)
+    count = len(declaration.part_sha256)
+    sizes = [min(PART, declaration.size_bytes - index * PART) for index in range(count)]
+    keys = [f"{name}/{index}" for index in range(count)]
+    left = [index for index in range(count) if keys[index] not in peer.store.objects]
+    return artifact_pb2.UploadGrant(
+        key=name,
+        parts=[
+            artifact_pb2.UploadPart(
+                part_number=index + 1,
+                offset_bytes=index * PART,
+                size_bytes=sizes[index],
+                request=peer.store.grant_put(keys[index], sizes[index], declaration.part_sha256[index]),
+            )
+            for index in (left[:1] if count > 1 else [0])  # a single PUT is granted whether it is stored or not
+        ],
+        total_parts=count,
+        stored_bytes=sum(size for index, size in enumerate(sizes) if index not in left),
+    )
+
+
 class _Datasets(dataset_pb2_grpc.DatasetServiceServicer):
     def __init__(self, peer: Peer) -> None:
         self._peer = peer
         self._looks: Counter[str] = Counter()
-
-    def _declaration(self, name: str) -> artifact_pb2.UploadDeclaration:
-        return next(asked for found, asked in self._peer.declared.values() if found == name).declaration
-
-    def _grant(self, name: str) -> artifact_pb2.UploadGrant:
-        peer = self._peer
-        declaration = self._declaration(name)
-        count = len(declaration.part_sha256)
-        sizes = [min(PART, declaration.size_bytes - index * PART) for index in range(count)]
-        keys = [f"{name}/{index}" for index in range(count)]
-        left = [index for index in range(count) if keys[index] not in peer.store.objects]
-        return artifact_pb2.UploadGrant(
-            key=name,
-            parts=[
-                artifact_pb2.UploadPart(
-                    part_number=index + 1,
-                    offset_bytes=index * PART,
-                    size_bytes=sizes[index],
-                    request=peer.store.grant_put(keys[index], sizes[index], declaration.part_sha256[index]),
-                )
-                for index in (left[:1] if count > 1 else [0])  # a single PUT is granted whether it is stored or not
-            ],
-            total_parts=count,
-            stored_bytes=sum(size for index, size in enumerate(sizes) if index not in left),
-        )
 
     def CreateDataset(self, request: dataset_pb2.CreateDatasetRequest, context: Any) -> Any:
         peer = self._peer
@@ -204,20 +263,27 @@ class _Datasets(dataset_pb2_grpc.DatasetServiceServicer):
                 display_name=request.display_name,
                 format=request.format,
                 state=dataset_pb2.DATASET_STATE_UPLOADING,
+                reading=request.reading,
                 source=artifact_pb2.Artifact(size_bytes=request.declaration.size_bytes),
             )
         name = peer.declared[request.request_id][0]
-        return dataset_pb2.CreateDatasetResponse(dataset=peer.datasets[name], grant=self._grant(name))
+        return dataset_pb2.CreateDatasetResponse(dataset=peer.datasets[name], grant=_grant(self._peer, name))
 
     def GrantDatasetUpload(self, request: Any, context: Any) -> Any:
-        return dataset_pb2.GrantDatasetUploadResponse(grant=self._grant(request.name))
+        return dataset_pb2.GrantDatasetUploadResponse(grant=_grant(self._peer, request.name))
 
     def CompleteDataset(self, request: Any, context: Any) -> Any:
-        if self._grant(request.name).stored_bytes < self._declaration(request.name).size_bytes:
+        if _grant(self._peer, request.name).stored_bytes < _declaration(self._peer, request.name).size_bytes:
             raise Refusal(grpc.StatusCode.FAILED_PRECONDITION, "parts are missing", reason="UPLOAD_INCOMPLETE")
         dataset = _find(self._peer.datasets, request.name)
         dataset.state = dataset_pb2.DATASET_STATE_PREPARING
         return dataset_pb2.CompleteDatasetResponse(dataset=dataset)
+
+    def UpdateDataset(self, request: dataset_pb2.UpdateDatasetRequest, context: Any) -> Any:
+        dataset = _find(self._peer.datasets, request.name)
+        dataset.reading.CopyFrom(request.reading)
+        dataset.state = dataset_pb2.DATASET_STATE_PREPARING
+        return dataset_pb2.UpdateDatasetResponse(dataset=dataset)
 
     def GetDataset(self, request: Any, context: Any) -> Any:
         dataset = _find(self._peer.datasets, request.name)
@@ -225,15 +291,9 @@ class _Datasets(dataset_pb2_grpc.DatasetServiceServicer):
         ready = self._looks[request.name] >= self._peer.ready_after
         if dataset.state == dataset_pb2.DATASET_STATE_PREPARING and ready:
             dataset.state = dataset_pb2.DATASET_STATE_READY
-            dataset.schema.CopyFrom(
-                dataset_pb2.DataSchema(
-                    columns=[dataset_pb2.Column(name="x", kind=dataset_pb2.COLUMN_KIND_NUMERIC)],
-                    label="y",
-                    classes=[dataset_pb2.LabelClass(name="a", rows=2), dataset_pb2.LabelClass(name="b", rows=1)],
-                    rows=3,
-                    warnings=["class b is rare"],
-                )
-            )
+            dataset.schema.CopyFrom(SCHEMA)
+            dataset.profile.CopyFrom(PROFILE)
+            dataset.schema.label = dataset.reading.label_column or "y"
         return dataset_pb2.GetDatasetResponse(dataset=dataset)
 
     def ListDatasets(self, request: Any, context: Any) -> Any:
@@ -244,6 +304,46 @@ class _Datasets(dataset_pb2_grpc.DatasetServiceServicer):
         _find(self._peer.datasets, request.name)
         del self._peer.datasets[request.name]
         return dataset_pb2.DeleteDatasetResponse()
+
+
+class _Models(model_pb2_grpc.ModelServiceServicer):
+    def __init__(self, peer: Peer) -> None:
+        self._peer = peer
+
+    def CreateModel(self, request: model_pb2.CreateModelRequest, context: Any) -> Any:
+        peer = self._peer
+        if request.request_id not in peer.declared:
+            name = f"models/m{len(peer.uploaded) + 1}"
+            peer.declared[request.request_id] = name, request
+            peer.uploaded[name] = model_pb2.Model(
+                name=name,
+                display_name=request.display_name,
+                format=request.format,
+                state=model_pb2.MODEL_STATE_UPLOADING,
+                source=artifact_pb2.Artifact(size_bytes=request.declaration.size_bytes),
+            )
+        name = peer.declared[request.request_id][0]
+        return model_pb2.CreateModelResponse(model=peer.uploaded[name], grant=_grant(peer, name))
+
+    def GrantModelUpload(self, request: Any, context: Any) -> Any:
+        return model_pb2.GrantModelUploadResponse(grant=_grant(self._peer, request.name))
+
+    def CompleteModel(self, request: Any, context: Any) -> Any:
+        model = _find(self._peer.uploaded, request.name)
+        model.state = model_pb2.MODEL_STATE_READY
+        return model_pb2.CompleteModelResponse(model=model)
+
+    def GetUploadedModel(self, request: Any, context: Any) -> Any:
+        return model_pb2.GetUploadedModelResponse(model=_find(self._peer.uploaded, request.name))
+
+    def ListModels(self, request: Any, context: Any) -> Any:
+        rows, token = _page(list(self._peer.uploaded.values())[::-1], request)
+        return model_pb2.ListModelsResponse(models=rows, next_page_token=token)
+
+    def DeleteModel(self, request: Any, context: Any) -> Any:
+        _find(self._peer.uploaded, request.name)
+        del self._peer.uploaded[request.name]
+        return model_pb2.DeleteModelResponse()
 
 
 class _Jobs(job_pb2_grpc.JobServiceServicer):
@@ -287,6 +387,8 @@ class _Jobs(job_pb2_grpc.JobServiceServicer):
         if not models:
             raise Refusal(grpc.StatusCode.FAILED_PRECONDITION, "no round is merged yet", reason="NO_MODEL")
         number = request.round or max(models)
+        if self._peer.folder and self._peer.made.wait(request.wait_seconds):
+            return job_pb2.GetModelResponse(round=number, files=self._peer.folder, exported=True)
         return job_pb2.GetModelResponse(round=number, files=models[number])
 
     def GetRound(self, request: Any, context: Any) -> Any:
@@ -299,25 +401,7 @@ class _Jobs(job_pb2_grpc.JobServiceServicer):
 
 class _Catalog(catalog_pb2_grpc.CatalogServiceServicer):
     def ListArchitectures(self, request: Any, context: Any) -> Any:
-        knob, kind = catalog_pb2.Hyperparameter, catalog_pb2
-        knobs = [
-            knob(name="lr", type=kind.HYPERPARAMETER_TYPE_FLOAT, minimum=0, maximum=10, description="Step size."),
-            knob(name="batch_size", type=kind.HYPERPARAMETER_TYPE_INTEGER, minimum=1, maximum=4096),
-            knob(name="optimizer", type=kind.HYPERPARAMETER_TYPE_CHOICE, choices=["sgd", "adam"]),
-            knob(name="bias", type=kind.HYPERPARAMETER_TYPE_BOOLEAN, default_value=struct_pb2.Value(bool_value=True)),
-            knob(name="hidden", type=kind.HYPERPARAMETER_TYPE_INTEGER_LIST, minimum=1),
-        ]
-        return catalog_pb2.ListArchitecturesResponse(
-            architectures=[
-                catalog_pb2.Architecture(
-                    architecture="mlp",
-                    description="Layers.",
-                    data=catalog_pb2.DATA_KIND_TABULAR,
-                    hyperparameters=knobs,
-                ),
-                catalog_pb2.Architecture(architecture="noop", description="Nothing.", data=catalog_pb2.DATA_KIND_NONE),
-            ]
-        )
+        return catalog_pb2.ListArchitecturesResponse(architectures=[MLP, NOOP])
 
 
 class _Operator(operator_pb2_grpc.OperatorServiceServicer):

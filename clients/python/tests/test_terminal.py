@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import select
 import signal
 import subprocess
 import sys
@@ -25,6 +26,10 @@ def talk(peer: Peer, *arguments: str, after: str, say: str) -> tuple[int, str]:
         seen, said = b"", False
         try:
             while True:
+                # A signal that comes just before the program begins to read is lost on it: a person presses again.
+                if said and say == "Ctrl-C" and not select.select([own], [], [], 1.0)[0]:
+                    process.send_signal(signal.SIGINT)
+                    continue
                 try:
                     seen += os.read(own, 4096)
                 except OSError:  # the other side of the terminal is closed

@@ -152,8 +152,10 @@ def test_a_head_that_ends_within_a_character_is_text_all_the_same(client: Client
 def test_missing_files_and_folders_are_told(client: Client, tmp_path: Path) -> None:
     with pytest.raises(InvalidFile, match="no such file"):
         client.datasets.upload(tmp_path / "none.csv")
-    with pytest.raises(InvalidFile, match="is a folder"):
+    with pytest.raises(InvalidFile, match="is an empty folder"):
         client.datasets.upload(tmp_path)
     (tmp_path / "a.csv").write_text("x,y\n1,2\n")
+    with pytest.raises(InvalidFile, match="is a folder of files without classes"):
+        client.datasets.upload(tmp_path)
     with pytest.raises(InvalidFile, match="unknown format 'xml'"):
         client.datasets.upload(tmp_path / "a.csv", format="xml")

@@ -15,7 +15,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from trainnet.client._client import Architectures, Client, Workers
+    from trainnet.client._architectures import Architecture, Architectures, ArchitectureSize, Hyperparameter
+    from trainnet.client._bases import Model, Models
+    from trainnet.client._client import Client
     from trainnet.client._config import data_directory
     from trainnet.client._datasets import Dataset, Datasets, TransferProgress
     from trainnet.client._errors import (
@@ -44,27 +46,28 @@ if TYPE_CHECKING:
     from trainnet.client._hyperparameters import expected_value, parse_hyperparameters
     from trainnet.client._jobs import Job, Jobs, JobUpdate
     from trainnet.client._models import (
-        Architecture,
-        Column,
         DatasetState,
-        Hyperparameter,
         JobState,
         ManifestEntry,
+        ModelState,
         Progress,
         Round,
         RoundState,
-        Schema,
         Worker,
     )
+    from trainnet.client._profiles import Column, ColumnProfile, Profile, Schema
     from trainnet.client._report import LinePrinter, describe_away, describe_metrics
     from trainnet.client._rpc import Retry
+    from trainnet.client._workers import Workers
 
 __all__ = [
     "AlreadyExists",
     "Architecture",
+    "ArchitectureSize",
     "Architectures",
     "Client",
     "Column",
+    "ColumnProfile",
     "ConfigurationError",
     "ConnectionFailed",
     "Dataset",
@@ -85,8 +88,12 @@ __all__ = [
     "Jobs",
     "LinePrinter",
     "ManifestEntry",
+    "Model",
+    "ModelState",
+    "Models",
     "NotFound",
     "PermissionDenied",
+    "Profile",
     "Progress",
     "RequestError",
     "Retry",
@@ -112,7 +119,9 @@ __all__ = [
 
 # Kept equal to the imports above by a test.
 _HOMES = {
-    "_client": ("Architectures", "Client", "Workers"),
+    "_architectures": ("Architecture", "ArchitectureSize", "Architectures", "Hyperparameter"),
+    "_bases": ("Model", "Models"),
+    "_client": ("Client",),
     "_config": ("data_directory",),
     "_datasets": ("Dataset", "Datasets", "TransferProgress"),
     "_errors": (
@@ -142,20 +151,19 @@ _HOMES = {
     "_hyperparameters": ("expected_value", "parse_hyperparameters"),
     "_jobs": ("Job", "Jobs", "JobUpdate"),
     "_models": (
-        "Architecture",
-        "Column",
         "DatasetState",
-        "Hyperparameter",
         "JobState",
         "ManifestEntry",
+        "ModelState",
         "Progress",
         "Round",
         "RoundState",
-        "Schema",
         "Worker",
     ),
+    "_profiles": ("Column", "ColumnProfile", "Profile", "Schema"),
     "_report": ("LinePrinter", "describe_away", "describe_metrics"),
     "_rpc": ("Retry",),
+    "_workers": ("Workers",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -3,71 +3,25 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from trainnet.client._architectures import Architecture, Architectures
+from trainnet.client._bases import Model, Models, bad_base, check_weights, named_base
 from trainnet.client._config import resolve
 from trainnet.client._datasets import Dataset, Datasets, TransferProgress
 from trainnet.client._errors import DatasetFailed, FieldViolation, InvalidArgument, InvalidFile
-from trainnet.client._hyperparameters import check_hyperparameters, nearest
+from trainnet.client._folders import model_files
+from trainnet.client._hyperparameters import check_hyperparameters
 from trainnet.client._jobs import Job, Jobs
-from trainnet.client._models import Architecture, Worker
-from trainnet.client._names import looks_like, resource
+from trainnet.client._names import looks_like
 from trainnet.client._rpc import Connection, Retry
 from trainnet.client._spec import job_spec
-from trainnet.v1 import catalog_pb2, operator_pb2
-
-_PAGE = 200
-
-
-class Workers:
-    """The workers of a coordinator."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    def list(self) -> Iterator[Worker]:
-        """All of them, newest first, a page at a time."""
-        token = ""
-        while True:
-            request = operator_pb2.ListWorkersRequest(page_size=_PAGE, page_token=token)
-            page = self._connection.call(self._connection.operator.ListWorkers, request)
-            yield from map(Worker.of, page.workers)
-            token = page.next_page_token
-            if not token:
-                return
-
-    def get(self, name: str) -> Worker:
-        """One by its name, with or without `workers/`. Raises NotFound."""
-        request = operator_pb2.GetWorkerRequest(name=resource("workers", name))
-        return Worker.of(self._connection.call(self._connection.operator.GetWorker, request).worker)
-
-
-class Architectures:
-    """The catalogue of a coordinator."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    def list(self) -> list[Architecture]:
-        """All of them, by name."""
-        request = catalog_pb2.ListArchitecturesRequest()
-        answer = self._connection.call(self._connection.catalog.ListArchitectures, request)
-        return [Architecture.of(message) for message in answer.architectures]
-
-    def get(self, name: str) -> Architecture:
-        """One of them. Raises InvalidArgument, which names the nearest one."""
-        found = {architecture.name: architecture for architecture in self.list()}
-        if name not in found:
-            raise InvalidArgument(
-                f"architecture: there is no {name!r}",
-                violations=(FieldViolation("spec.architecture", f"there is no {name!r}"),),
-                hint=nearest(name, list(found), "there are"),
-            )
-        return found[name]
+from trainnet.client._workers import Workers
+from trainnet.v1 import task_pb2
 
 
 class Client:
@@ -82,6 +36,7 @@ class Client:
     def __init__(self, address: str | None = None, token: str | None = None, *, retry: Retry | None = None) -> None:
         self._connection = Connection(resolve(address, token), retry or Retry())
         self.datasets = Datasets(self._connection)
+        self.models = Models(self._connection)
         self.jobs = Jobs(self._connection)
         self.workers = Workers(self._connection)
         self.architectures = Architectures(self._connection)
@@ -103,6 +58,30 @@ class Client:
     ) -> None:
         self.close()
 
+    def catalog(self) -> list[Architecture]:
+        """Every architecture: its task, the data it takes, its sizes and its hyperparameters."""
+        return self.architectures.list()
+
+    def upload_dataset(
+        self,
+        path: str | PathLike[str],
+        label: str | None = None,
+        name: str | None = None,
+        *,
+        format: str | None = None,  # noqa: A002 - the word people use for it
+        kinds: Mapping[str, str] | None = None,
+        split_column: str | None = None,
+        progress: TransferProgress | None = None,
+    ) -> Dataset:
+        """The same as `datasets.upload`: a file, or a folder of class folders; `wait` on the answer."""
+        return self.datasets.upload(path, label, name, format, progress, kinds=kinds, split_column=split_column)
+
+    def upload_model(
+        self, path: str | PathLike[str], name: str | None = None, *, progress: TransferProgress | None = None
+    ) -> Model:
+        """The same as `models.upload`: a .safetensors file, or a folder as transformers saves it."""
+        return self.models.upload(path, name, progress)
+
     def find_dataset(
         self,
         dataset_or_path: Dataset | str | PathLike[str] | None,
@@ -111,7 +90,7 @@ class Client:
         progress: TransferProgress | None = None,
         watch: Callable[[Dataset], None] | None = None,
     ) -> Dataset | None:
-        """The data set meant, READY: itself, one by name, or a file, which is uploaded. None stays None.
+        """The data set meant, READY: itself, one by name, or a file or a folder, which is uploaded. None stays None.
 
         Raises InvalidFile when a text is neither a file nor a data set's name, and when nothing can be learnt from the
         file (it is then deleted again); NotFound, DatasetFailed.
@@ -123,7 +102,7 @@ class Client:
             return dataset_or_path.wait(watch=watch)
         path = Path(dataset_or_path)
         named = isinstance(dataset_or_path, str) and looks_like("datasets", dataset_or_path)
-        if isinstance(dataset_or_path, str) and named and not path.is_file():
+        if isinstance(dataset_or_path, str) and named and not path.exists():
             _no_label(label)
             return self.datasets.get(dataset_or_path).wait(watch=watch)
         if not path.exists():
@@ -136,21 +115,41 @@ class Client:
             dataset.delete()
             raise InvalidFile(str(path), dataset.message or "cannot be used", hint=error.hint) from error
 
-    def _check(self, name: str, hyperparameters: Mapping[str, Any], *, has_data: bool) -> None:
+    def _check(self, name: str, hyperparameters: Mapping[str, Any], *, has_data: bool, has_base: bool) -> None:
         found = self.architectures.get(name)
         check_hyperparameters(found, hyperparameters)
         if found.data == "none" and has_data:
-            raise InvalidArgument(
-                f"spec.dataset: {name} takes no data",
-                violations=(FieldViolation("spec.dataset", f"{name} takes no data"),),
-                hint="leave the data set out",
-            )
+            raise _refused("spec.dataset", f"{name} takes no data", "leave the data set out")
         if found.data != "none" and not has_data:
-            raise InvalidArgument(
-                f"spec.dataset: {name} needs {found.data} data",
-                violations=(FieldViolation("spec.dataset", f"{name} needs {found.data} data"),),
-                hint="name a data set or a file",
+            raise _refused("spec.dataset", f"{name} needs {found.data} data", "name a data set or a file")
+        if has_base and not found.takes_base:
+            raise _refused("spec.base", f"{name} starts from scratch only", "leave the base out")
+
+    def _base(
+        self, base: Job | Model | str | PathLike[str] | None, progress: TransferProgress | None
+    ) -> Callable[[], task_pb2.BaseModel | None]:
+        """What names the base in a job; where it is a file or a folder, calling it uploads that. Raises InvalidArgument
+        and InvalidFile at once."""
+        if base is None:
+            return lambda: None
+        if isinstance(base, Job):
+            return lambda: task_pb2.BaseModel(job=base.name)
+        if isinstance(base, Model):
+            return lambda: task_pb2.BaseModel(model=base.name)
+        named = named_base(base) if isinstance(base, str) else None
+        if named is not None:
+            return lambda: named
+        path = Path(base)
+        if not path.exists():
+            raise bad_base(
+                f"there is no file or folder {str(path)!r}",
+                "name jobs/…, models/…, hub:owner/name, a .safetensors file or a model's folder",
             )
+        if path.is_dir():
+            model_files(path)
+        else:
+            check_weights(path)
+        return lambda: task_pb2.BaseModel(model=self.models.upload(path, progress=progress).name)
 
     def train(
         self,
@@ -167,14 +166,23 @@ class Client:
         name: str | None = None,
         label: str | None = None,
         max_update_norm: float = 0.0,
+        base: Job | Model | str | PathLike[str] | None = None,
+        local_steps: int | None = None,
+        split: str = "iid",
+        alpha: float | None = None,
         request_id: str | None = None,
         progress: TransferProgress | None = None,
         watch: Callable[[Dataset], None] | None = None,
     ) -> Job:
         """Starts a job; `wait` or `watch` it.
 
-        The data are a Dataset, a data set's name, or a file, which is uploaded first (None for architectures without
-        data). `pool="public"` lets strangers' workers see the shards. A `request_id` of one's own makes a repeat
+        The data are a Dataset, a data set's name, or a file or a folder, which is uploaded first (None for
+        architectures without data). `base` is what to start from in place of scratch: a Job or `jobs/…`, a Model or
+        `models/…`, a name on the hub as `hub:owner/name[@revision]`, or a .safetensors file or a model's folder, which
+        is uploaded first.
+        A worker makes `local_steps` steps of the optimiser in each round, or `epochs` passes over its shard where None.
+        `split` deals the rows: `iid`, `stratified`, or `dirichlet` with its concentration `alpha` (0.5 where None).
+        `pool="public"` lets strangers' workers see the shards. A `request_id` of one's own makes a repeat
         answer the same job. `progress` is told of the upload, `watch` sees the data set while it is
         prepared. What can be told wrong is told before anything is uploaded: InvalidArgument names the
         field. Without a `name` the job is called like its data. Raises also NotFound, DatasetFailed, and what
@@ -192,13 +200,28 @@ class Client:
             holdout=holdout,
             name=name,
             max_update_norm=max_update_norm,
+            local_steps=_steps(local_steps),
+            split=split,
+            alpha=alpha,
         )
-        self._check(architecture, hyperparameters or {}, has_data=dataset_or_path is not None)
+        self._check(
+            architecture, hyperparameters or {}, has_data=dataset_or_path is not None, has_base=base is not None
+        )
+        start = self._base(base, progress)
         found = self.find_dataset(dataset_or_path, label=label, progress=progress, watch=watch)
         if found is not None:
             spec.dataset = found.name
             spec.display_name = name or Path(found.display_name).stem
+        beginning = start()
+        if beginning is not None:
+            spec.base.CopyFrom(beginning)
         return self.jobs.create(spec, request_id=request_id or f"train-{secrets.token_hex(16)}")
+
+
+def _steps(local_steps: int | None) -> int:
+    if local_steps is not None and local_steps < 1:
+        raise _refused("spec.local_steps", f"{local_steps} is less than 1", "leave it out to train whole epochs")
+    return local_steps or 0
 
 
 def _no_label(label: str | None) -> None:
@@ -208,5 +231,9 @@ def _no_label(label: str | None) -> None:
         raise InvalidArgument(
             f"label: {message}",
             violations=(FieldViolation("label_column", message),),
-            hint="upload the file again with the other label",
+            hint="change it with `trainnet datasets edit`, or Dataset.update",
         )
+
+
+def _refused(field: str, message: str, hint: str) -> InvalidArgument:
+    return InvalidArgument(f"{field}: {message}", violations=(FieldViolation(field, message),), hint=hint)

@@ -7,28 +7,49 @@ are plainly something else.
 from __future__ import annotations
 
 import codecs
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from trainnet.client._errors import InvalidFile
 from trainnet.v1 import dataset_pb2
 
-CSV = "csv"
-PARQUET = "parquet"
+CSV, PARQUET, JSON, JSONL, ZIP, TEXT = "csv", "parquet", "json", "jsonl", "zip", "text"
 
 FORMATS: dict[str, dataset_pb2.DatasetFormat] = {
     CSV: dataset_pb2.DATASET_FORMAT_CSV,
     PARQUET: dataset_pb2.DATASET_FORMAT_PARQUET,
+    JSON: dataset_pb2.DATASET_FORMAT_JSON,
+    JSONL: dataset_pb2.DATASET_FORMAT_JSONL,
+    ZIP: dataset_pb2.DATASET_FORMAT_ZIP,
+    TEXT: dataset_pb2.DATASET_FORMAT_TEXT,
+}
+
+_SUFFIXES = {
+    "csv": CSV,
+    "tsv": CSV,  # inspection tells the delimiter from the header line
+    "parquet": PARQUET,
+    "json": JSON,
+    "jsonl": JSONL,
+    "ndjson": JSONL,
+    "zip": ZIP,
+    "txt": TEXT,
 }
 
 _HEAD = 64 * 1024
 _PARQUET_MAGIC = b"PAR1"
-_READS = "TrainNet reads .csv and .parquet"
+_ZIP_MAGIC = b"PK\x03\x04"
+_READS = "TrainNet reads .csv, .tsv, .json, .jsonl, .ndjson, .parquet, .zip and .txt"
 
 # What people upload by mistake.
 _MAGIC: tuple[tuple[bytes, str], ...] = (
-    (b"PK\x03\x04", "a zip archive or spreadsheet"),
+    (_PARQUET_MAGIC, "a Parquet file"),
+    (_ZIP_MAGIC, "a zip archive or spreadsheet"),
     (b"\x1f\x8b", "gzip-compressed"),
     (b"\x28\xb5\x2f\xfd", "zstd-compressed"),
+    (b"BZh", "bzip2-compressed"),
+    (b"7z\xbc\xaf", "a 7z archive"),
     (b"%PDF", "a PDF"),
     (b"\x89PNG", "a PNG image"),
     (b"\xff\xd8\xff", "a JPEG image"),
@@ -39,30 +60,45 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
 )
 
 
+@dataclass(frozen=True)
+class _Ends:
+    """The first bytes of a file, its last four, and its length."""
+
+    path: Path
+    head: bytes
+    tail: bytes
+    size: int
+
+    @property
+    def whole(self) -> bool:
+        """Whether the head is all there is."""
+        return len(self.head) == self.size
+
+    def refuse(self, message: str, hint: str) -> InvalidFile:
+        return InvalidFile(str(self.path), message, hint=hint)
+
+
 def detect(path: Path, asked: str | None = None) -> str:
-    """`csv` or `parquet`: the format asked for, else what the suffix says; checked against the file's first bytes.
+    """One of FORMATS: the format asked for, else what the suffix says; checked against the file's first bytes.
 
     Raises InvalidFile that says what is wrong with the file and what to do.
     """
-    name = str(path)
-    head, tail, size = _ends(path)
-    if asked is not None and asked.lower() not in FORMATS:
-        raise InvalidFile(name, f"unknown format {asked!r}", hint="the formats are csv and parquet")
-    found = (asked or path.suffix.removeprefix(".")).lower()
-    if found not in FORMATS:
-        what = f"suffix {path.suffix!r} is no known format" if path.suffix else "the name has no suffix"
-        raise InvalidFile(name, what, hint=f"{_READS}; rename it, or say `datasets upload --format`")
-    if found == PARQUET:
-        _check_parquet(name, head, tail, size)
+    ends = _ends(path)
+    if asked is not None:
+        found = _SUFFIXES.get(asked.lower(), asked.lower())
+        if found not in FORMATS:
+            raise ends.refuse(f"unknown format {asked!r}", f"the formats are {', '.join(FORMATS)}")
     else:
-        _check_csv(name, head, size)
+        found = _SUFFIXES.get(path.suffix.removeprefix(".").lower(), "")
+        if not found:
+            what = f"suffix {path.suffix!r} is no known format" if path.suffix else "the name has no suffix"
+            raise ends.refuse(what, f"{_READS}; rename it, or say `datasets upload --format`")
+    _CHECKS[found](ends)
     return found
 
 
-def _ends(path: Path) -> tuple[bytes, bytes, int]:
+def _ends(path: Path) -> _Ends:
     try:
-        if path.is_dir():
-            raise InvalidFile(str(path), "is a folder", hint="name one .csv or .parquet file")
         with path.open("rb") as file:
             head = file.read(_HEAD)
             size = file.seek(0, 2)
@@ -74,38 +110,82 @@ def _ends(path: Path) -> tuple[bytes, bytes, int]:
         raise InvalidFile(str(path), f"cannot be read: {error.strerror}", hint="check the file") from None
     if size == 0:
         raise InvalidFile(str(path), "is empty", hint="name a file with data")
-    return head, tail, size
+    return _Ends(path, head, tail, size)
 
 
-def _check_parquet(name: str, head: bytes, tail: bytes, size: int) -> None:
-    if head.startswith(_PARQUET_MAGIC) and tail == _PARQUET_MAGIC and size >= 12:
+def _check_parquet(ends: _Ends) -> None:
+    if ends.head.startswith(_PARQUET_MAGIC) and ends.tail == _PARQUET_MAGIC and ends.size >= 12:
         return
-    if head.startswith(_PARQUET_MAGIC):
-        raise InvalidFile(name, "is a Parquet file that ends too early", hint="copy or write it again")
-    raise InvalidFile(name, f"is no Parquet file{_guess(head)}", hint=_READS)
+    if ends.head.startswith(_PARQUET_MAGIC):
+        raise ends.refuse("is a Parquet file that ends too early", "copy or write it again")
+    raise ends.refuse(f"is no Parquet file{_guess(ends.head)}", _READS)
 
 
-def _check_csv(name: str, head: bytes, size: int) -> None:
-    if head.startswith(_PARQUET_MAGIC):
-        raise InvalidFile(
-            name, "is a Parquet file in spite of its name", hint="rename it, or say `datasets upload --format parquet`"
+def _check_zip(ends: _Ends) -> None:
+    if not ends.head.startswith(_ZIP_MAGIC):
+        raise ends.refuse(f"is no zip archive with files in it{_guess(ends.head)}", _READS)
+    if not zipfile.is_zipfile(ends.path):
+        raise ends.refuse("is a zip archive that ends too early", "copy or write it again")
+
+
+def _check_csv(ends: _Ends) -> None:
+    lines = _lines(ends, "CSV", "comma separated UTF-8 text")
+    if len(lines) == 1 and ends.whole:
+        raise ends.refuse("has a single line", "a CSV file needs a header line and rows")
+
+
+def _check_json(ends: _Ends) -> None:
+    first = _lines(ends, "JSON", "a JSON array of objects in UTF-8")[0].lstrip()
+    if first.startswith("{"):
+        raise ends.refuse(
+            "begins with an object, not with an array of them",
+            "for one object in each line say `--format jsonl` or rename it to .jsonl; else put [ ] around the objects",
         )
-    guess = _guess(head)
-    if guess or b"\0" in head:
-        raise InvalidFile(name, f"is no CSV file{guess}", hint="write it as comma separated UTF-8 text")
+    if not first.startswith("["):
+        raise ends.refuse("is no JSON array of objects", "write it as [{…}, {…}]")
+
+
+def _check_jsonl(ends: _Ends) -> None:
+    first = _lines(ends, "JSONL", "one JSON object in each line, in UTF-8")[0].lstrip()
+    if first.startswith("["):
+        raise ends.refuse("begins with an array", "for one array of objects say `--format json` or rename it to .json")
+    if not first.startswith("{"):
+        raise ends.refuse("does not begin with a JSON object", "write one {…} in each line")
+
+
+def _check_text(ends: _Ends) -> None:
+    _lines(ends, "text", "UTF-8 text")
+
+
+def _lines(ends: _Ends, what: str, how: str) -> list[str]:
+    """The lines of the head that are not blank, at least one."""
+    if ends.head.startswith(_PARQUET_MAGIC):
+        raise ends.refuse(
+            "is a Parquet file in spite of its name", "rename it, or say `datasets upload --format parquet`"
+        )
+    guess = _guess(ends.head)
+    if guess or b"\0" in ends.head:
+        raise ends.refuse(f"is no {what} file{guess}", f"write it as {how}")
     try:
         # The head may end within a character; only a whole file must decode to its end.
-        text = codecs.getincrementaldecoder("utf-8-sig")().decode(head, final=len(head) == size)
+        text = codecs.getincrementaldecoder("utf-8-sig")().decode(ends.head, final=ends.whole)
     except UnicodeDecodeError as error:
-        raise InvalidFile(
-            name, f"is not UTF-8 text (byte {error.start})", hint="write it as comma separated UTF-8 text"
-        ) from None
+        raise ends.refuse(f"is not UTF-8 text (byte {error.start})", f"write it as {how}") from None
     lines = [line for line in text.splitlines() if line.strip()]
     if not lines:
-        raise InvalidFile(name, "holds blank lines only", hint="name a file with data")
-    if len(lines) == 1 and len(head) == size:
-        raise InvalidFile(name, "has a single line", hint="a CSV file needs a header line and rows")
+        raise ends.refuse("holds blank lines only", "name a file with data")
+    return lines
 
 
 def _guess(head: bytes) -> str:
     return next((f", it is {what}" for magic, what in _MAGIC if head.startswith(magic)), "")
+
+
+_CHECKS: dict[str, Callable[[_Ends], None]] = {
+    CSV: _check_csv,
+    PARQUET: _check_parquet,
+    JSON: _check_json,
+    JSONL: _check_jsonl,
+    ZIP: _check_zip,
+    TEXT: _check_text,
+}

@@ -6,11 +6,11 @@ The coordinator judges again; here a person hears at once which name is misspelt
 from __future__ import annotations
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 from typing import Any
 
+from trainnet.client._architectures import Architecture, Hyperparameter
 from trainnet.client._errors import FieldViolation, InvalidArgument
-from trainnet.client._models import Architecture, Hyperparameter
+from trainnet.client._nearest import nearest
 
 _TYPES = {
     "integer": "a whole number",
@@ -18,7 +18,10 @@ _TYPES = {
     "choice": "one of its choices",
     "boolean": "true or false",
     "integer_list": "a list of whole numbers",
+    "string": "a text",
 }
+_NOTHING = ("null", "none")
+"""What a person types for no value, where one may be left to the architecture's size or its base."""
 _TRUTHS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
@@ -56,12 +59,6 @@ def _bound(value: float) -> str:
     return str(int(value)) if value == int(value) else f"{value:g}"
 
 
-def nearest(name: str, names: list[str], label: str) -> str:
-    """`did you mean …?` where there is something near, else the names there are."""
-    near = get_close_matches(name, names, n=1)
-    return f"did you mean {near[0]}?" if near else f"{label}: {', '.join(names) or 'none'}"
-
-
 def _find(architecture: Architecture, name: str) -> Hyperparameter:
     for knob in architecture.hyperparameters:
         if knob.name == name:
@@ -73,6 +70,8 @@ def _find(architecture: Architecture, name: str) -> Hyperparameter:
 
 
 def _parse(knob: Hyperparameter, text: str) -> Any:
+    if knob.default is None and text.lower() in _NOTHING:
+        return None
     try:
         if knob.type == "integer":
             return int(text)
@@ -88,6 +87,8 @@ def _parse(knob: Hyperparameter, text: str) -> Any:
 
 
 def _is(knob: Hyperparameter, value: Any) -> bool:
+    if value is None:
+        return knob.default is None
     if knob.type == "choice":
         return value in knob.choices
     if knob.type == "boolean":
@@ -98,6 +99,8 @@ def _is(knob: Hyperparameter, value: Any) -> bool:
         return _whole(value) and _within(knob, value)
     if knob.type == "float":
         return isinstance(value, int | float) and not isinstance(value, bool) and _within(knob, value)
+    if knob.type == "string":
+        return isinstance(value, str)
     return True  # a type that this client does not know yet: the coordinator judges
 
 

@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainnet.client import _report
+from trainnet.client._bases import describe_base
 from trainnet.client._datasets import TransferProgress
 from trainnet.client._errors import JobFailed, TrainNetError, VerifyFailed, VerifyUnavailable
 from trainnet.client._model import download_model
-from trainnet.client._models import JobState, Progress, Round, Schema, moment, plain, short
+from trainnet.client._models import JobState, Progress, Round, moment, plain, short
 from trainnet.client._names import resource
+from trainnet.client._profiles import Schema
 from trainnet.client._rpc import Connection
-from trainnet.v1 import job_pb2
+from trainnet.v1 import dataset_pb2, job_pb2
 
 if TYPE_CHECKING:
     from trainnet.client.verify import Verification
@@ -110,6 +112,27 @@ class Job:
         return self._message.spec.epochs
 
     @property
+    def local_steps(self) -> int:
+        """Steps of the optimiser that a worker makes in each round, in place of epochs; 0 where it makes epochs."""
+        return self._message.spec.local_steps
+
+    @property
+    def split(self) -> str:
+        """How the rows are dealt: `iid`, `stratified` or `dirichlet`."""
+        found = short(dataset_pb2.ShardKind, self._message.spec.plan.kind, "SHARD_KIND_").lower()
+        return "iid" if found == "unknown" else found
+
+    @property
+    def alpha(self) -> float | None:
+        """Concentration of a dirichlet split."""
+        return self._message.spec.plan.alpha or None
+
+    @property
+    def base(self) -> str:
+        """What it started from: `jobs/…`, `models/…` or `hub:…`; empty for scratch."""
+        return describe_base(self._message.spec.base)
+
+    @property
     def seed(self) -> int:
         """Seed of the initial weights, the batch order and dropout."""
         return self._message.spec.seed
@@ -123,6 +146,26 @@ class Job:
     def metrics(self) -> dict[str, float]:
         """Metrics of the newest evaluated round."""
         return dict(self._message.metrics)
+
+    @property
+    def initial_metrics(self) -> dict[str, float]:
+        """Metrics of what it started from, where that is not scratch."""
+        return dict(self._message.initial_metrics)
+
+    @property
+    def parameters(self) -> int:
+        """Weights of the model in all; 0 until they are known."""
+        return self._message.parameters
+
+    @property
+    def trainable_parameters(self) -> int:
+        """Weights that its rounds change; 0 until they are known."""
+        return self._message.trainable_parameters
+
+    @property
+    def exported(self) -> bool:
+        """Whether the whole folder of its newest model is ready to be downloaded."""
+        return self._message.exported
 
     @property
     def schema(self) -> Schema | None:
@@ -203,17 +246,27 @@ class Job:
         round: int | None = None,  # noqa: A002 - the field's name for it
         *,
         overwrite: bool = False,
+        wait: bool = True,
         progress: TransferProgress | None = None,
     ) -> Path:
         """Makes `path` the model's folder, whole or not at all, and answers it.
 
-        The model is that of `round`, of the last merged one where None. A folder that holds something already is
-        refused unless `overwrite`. A download that broke off is resumed by the next one.
+        The model is that of `round`, of the last merged one where None. Once the job SUCCEEDED a trusted worker makes
+        the folder that `from_pretrained` loads as it is: `wait` waits for that while one is online. Else, and for other
+        rounds, there are the weights, what belongs beside them, and a short card.
+        A folder that holds something already is refused unless `overwrite`. A download that broke off is resumed by the
+        next one.
         Raises FailedPrecondition (NO_MODEL, COLLECTED), DownloadFailed, DownloadCorrupt, InvalidFile.
         """
+        wait = wait and self._waits_for_folder(round)
         return download_model(
-            self._connection, self.name, Path(path), round or 0, overwrite=overwrite, progress=progress
+            self._connection, self.name, Path(path), round or 0, overwrite=overwrite, wait=wait, progress=progress
         )
+
+    def _waits_for_folder(self, number: int | None) -> bool:
+        if not self.state.ended:
+            self.refresh()
+        return self.state is JobState.SUCCEEDED and number in (None, self.merged_rounds)
 
     def verify(
         self,

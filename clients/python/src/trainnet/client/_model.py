@@ -1,17 +1,24 @@
-"""Downloads a model's folder, whole or not at all."""
+"""Downloads a model's folder, whole or not at all; waits for it to be made where it is being made."""
 
 from __future__ import annotations
 
 import hashlib
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 from trainnet.client._datasets import TransferProgress
 from trainnet.client._download import download
-from trainnet.client._errors import DownloadCorrupt, InvalidFile
+from trainnet.client._errors import DownloadCorrupt, InvalidFile, PermissionDenied
 from trainnet.client._rpc import Connection
+from trainnet.client._workers import Workers
 from trainnet.v1 import artifact_pb2, job_pb2
+
+_WAIT_S = 5
+"""For so long a call waits for the folder to be made."""
+
+_PATIENCE_S = 3600.0
 
 
 def download_model(
@@ -21,13 +28,15 @@ def download_model(
     round_number: int,
     *,
     overwrite: bool,
+    wait: bool,
     progress: TransferProgress | None,
 ) -> Path:
     """Makes `target` the folder of the round's model (0: the last merged one). See Job.download."""
     _check_free(target, overwrite)
-    answer = _ask(connection, job, round_number)
+    answer = _wait(connection, job, progress) if wait else _ask(connection, job, round_number)
     # Named after what it holds, so that the next attempt finds and resumes it.
-    partial = target.with_name(f".{target.name}.{job.removeprefix('jobs/')}-{answer.round}.partial")
+    held = f"{job.removeprefix('jobs/')}-{answer.round}" + ("-exported" if answer.exported else "")
+    partial = target.with_name(f".{target.name}.{held}.partial")
     try:
         partial.mkdir(parents=True, exist_ok=True)
         for file in answer.files:
@@ -56,8 +65,33 @@ def download_model(
     return target
 
 
-def _ask(connection: Connection, job: str, round_number: int) -> job_pb2.GetModelResponse:
-    return connection.call(connection.jobs.GetModel, job_pb2.GetModelRequest(name=job, round=round_number))
+def _ask(connection: Connection, job: str, round_number: int, wait_seconds: int = 0) -> job_pb2.GetModelResponse:
+    request = job_pb2.GetModelRequest(name=job, round=round_number, wait_seconds=wait_seconds)
+    return connection.call(connection.jobs.GetModel, request, deadline=30.0 + wait_seconds)
+
+
+def _wait(connection: Connection, job: str, progress: TransferProgress | None) -> job_pb2.GetModelResponse:
+    """The newest model, once its folder is made, or as it is where nobody is there to make it."""
+    start = time.monotonic()
+    while True:
+        asked = time.monotonic()
+        answer = _ask(connection, job, 0, _WAIT_S)
+        now = time.monotonic()
+        # An answer long before its time says that there is nothing to wait for.
+        if answer.exported or now - asked < _WAIT_S / 2 or now - start > _PATIENCE_S or not _makers(connection):
+            return answer
+        if progress:
+            progress("export", round(now - start), 0)
+
+
+def _makers(connection: Connection) -> bool:
+    """Whether a trusted worker is there; who may not know is told that there is one."""
+    try:
+        return any(
+            found.online and not found.banned and found.pool == "trusted" for found in Workers(connection).list()
+        )
+    except PermissionDenied:
+        return True
 
 
 def _renew(connection: Connection, job: str, round_number: int, path: str) -> Callable[[], artifact_pb2.Artifact]:

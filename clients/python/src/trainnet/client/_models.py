@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from google.protobuf import json_format, timestamp_pb2
 
-from trainnet.v1 import catalog_pb2, dataset_pb2, job_pb2, task_pb2, worker_pb2
+from trainnet.v1 import job_pb2, task_pb2, worker_pb2
 
 
 class _State(StrEnum):
@@ -29,6 +29,14 @@ class DatasetState(_State):
     PREPARING = "PREPARING"
     READY = "READY"
     FAILED = "FAILED"
+
+
+class ModelState(_State):
+    """Where an uploaded model is in its life."""
+
+    UNKNOWN = "UNKNOWN"
+    UPLOADING = "UPLOADING"
+    READY = "READY"
 
 
 class JobState(_State):
@@ -81,12 +89,13 @@ def moment(message: Any, field: str) -> datetime | None:
 def plain(message: Any) -> dict[str, Any]:
     """A Struct as a dictionary; whole numbers are int."""
     values: dict[str, Any] = json_format.MessageToDict(message)
-    return {name: _whole(value) for name, value in values.items()}
+    return {name: whole(value) for name, value in values.items()}
 
 
-def _whole(value: Any) -> Any:
+def whole(value: Any) -> Any:
+    """Numbers of a Struct as people write them: whole ones as int, in lists too."""
     if isinstance(value, list):
-        return [_whole(item) for item in value]
+        return [whole(item) for item in value]
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
@@ -183,43 +192,6 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Column:
-    """A column as preparation understood it; `kind` is numeric, categorical, image, text or ignored."""
-
-    name: str
-    kind: str
-    missing: int
-
-
-@dataclass(frozen=True)
-class Schema:
-    """What preparation understood of a data set. `classes` maps a label's value to its rows."""
-
-    columns: tuple[Column, ...]
-    label: str
-    classes: Mapping[str, int]
-    rows: int
-    image: tuple[int, int, int] | None
-    warnings: tuple[str, ...]
-
-    @classmethod
-    def of(cls, message: dataset_pb2.DataSchema) -> Self:
-        """From the contract's message; `image` is (height, width, channels)."""
-        shape = message.image
-        return cls(
-            columns=tuple(
-                Column(item.name, short(dataset_pb2.ColumnKind, item.kind, "COLUMN_KIND_").lower(), item.missing)
-                for item in message.columns
-            ),
-            label=message.label,
-            classes={item.name: item.rows for item in message.classes},
-            rows=message.rows,
-            image=(shape.height, shape.width, shape.channels) if message.HasField("image") else None,
-            warnings=tuple(message.warnings),
-        )
-
-
-@dataclass(frozen=True)
 class Worker:
     """A worker as the coordinator knows it."""
 
@@ -257,50 +229,4 @@ class Worker:
             accepted_examples=message.accepted_examples,
             create_time=moment(message, "create_time"),
             seen_time=moment(message, "seen_time"),
-        )
-
-
-@dataclass(frozen=True)
-class Hyperparameter:
-    """A knob of an architecture. `type` is integer, float, choice, boolean or integer_list."""
-
-    name: str
-    type: str
-    default: Any
-    minimum: float | None
-    maximum: float | None
-    choices: tuple[str, ...]
-    description: str
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """An architecture of the catalogue. `data` is none, tabular or image."""
-
-    name: str
-    description: str
-    data: str
-    hyperparameters: tuple[Hyperparameter, ...]
-
-    @classmethod
-    def of(cls, message: catalog_pb2.Architecture) -> Self:
-        """From the contract's message."""
-        return cls(
-            name=message.architecture,
-            description=message.description,
-            data=short(catalog_pb2.DataKind, message.data, "DATA_KIND_").lower(),
-            hyperparameters=tuple(
-                Hyperparameter(
-                    name=item.name,
-                    type=short(catalog_pb2.HyperparameterType, item.type, "HYPERPARAMETER_TYPE_").lower(),
-                    default=_whole(json_format.MessageToDict(item.default_value))
-                    if item.HasField("default_value")
-                    else None,
-                    minimum=item.minimum if item.HasField("minimum") else None,
-                    maximum=item.maximum if item.HasField("maximum") else None,
-                    choices=tuple(item.choices),
-                    description=item.description,
-                )
-                for item in message.hyperparameters
-            ),
         )

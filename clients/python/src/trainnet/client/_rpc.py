@@ -14,7 +14,7 @@ import grpc
 from trainnet.client._config import Endpoint
 from trainnet.client._errors import ConnectionFailed
 from trainnet.client._status import translate
-from trainnet.v1 import catalog_pb2_grpc, dataset_pb2_grpc, job_pb2, job_pb2_grpc, operator_pb2_grpc
+from trainnet.v1 import catalog_pb2_grpc, dataset_pb2_grpc, job_pb2, job_pb2_grpc, model_pb2_grpc, operator_pb2_grpc
 
 _Request = TypeVar("_Request")
 _Answer = TypeVar("_Answer")
@@ -69,6 +69,7 @@ class Connection:
         self._answered = False
         self.jobs = job_pb2_grpc.JobServiceStub(self._channel)
         self.datasets = dataset_pb2_grpc.DatasetServiceStub(self._channel)
+        self.models = model_pb2_grpc.ModelServiceStub(self._channel)
         self.catalog = catalog_pb2_grpc.CatalogServiceStub(self._channel)
         self.operator = operator_pb2_grpc.OperatorServiceStub(self._channel)
 

@@ -8,9 +8,19 @@ from typing import Any
 from google.protobuf import struct_pb2
 
 from trainnet.client._errors import FieldViolation, InvalidArgument
+from trainnet.client._nearest import nearest
 from trainnet.v1 import dataset_pb2, job_pb2
 
 POOLS: dict[str, job_pb2.Pool] = {"trusted": job_pb2.POOL_TRUSTED, "public": job_pb2.POOL_PUBLIC}
+
+SPLITS: dict[str, dataset_pb2.ShardKind] = {
+    "iid": dataset_pb2.SHARD_KIND_IID,
+    "stratified": dataset_pb2.SHARD_KIND_STRATIFIED,
+    "dirichlet": dataset_pb2.SHARD_KIND_DIRICHLET,
+}
+
+DEFAULT_ALPHA = 0.5
+"""Concentration of a dirichlet split that says none: shards that are clearly unlike, and none without rows."""
 
 _INT32, _INT64 = 2**31, 2**63
 
@@ -28,17 +38,21 @@ def job_spec(
     holdout: float,
     name: str | None,
     max_update_norm: float,
+    local_steps: int = 0,
+    split: str = "iid",
+    alpha: float | None = None,
 ) -> job_pb2.JobSpec:
     """Raises InvalidArgument for what breaks the contract's rules; the coordinator judges the rest."""
     if pool not in POOLS:
         raise _invalid("spec.pool", f"{pool!r} is neither trusted nor public", "say pool=trusted or pool=public")
-    numbers = {"rounds": rounds, "plan.shards": shards, "epochs": epochs}
+    numbers = {"rounds": rounds, "plan.shards": shards, "epochs": epochs, "local_steps": local_steps}
     for field, value in numbers.items():
         if not -_INT32 <= value < _INT32:
             raise _invalid(f"spec.{field}", f"{value} is too large", "give a smaller number")
     if not -_INT64 <= seed < _INT64:
         raise _invalid("spec.seed", f"{seed} is too large", "give a number of at most 63 bits")
     settings = struct_pb2.Struct()
+    plan = _plan(split, alpha, shards, holdout, seed)
     for key, value in hyperparameters.items():
         try:
             settings.update({key: list(value) if isinstance(value, tuple) else value})
@@ -54,14 +68,28 @@ def job_spec(
         architecture=architecture,
         hyperparameters=settings,
         rounds=rounds,
-        plan=dataset_pb2.ShardPlan(kind=dataset_pb2.SHARD_KIND_IID, shards=shards, holdout_fraction=holdout, seed=seed),
+        plan=plan,
         epochs=epochs,
         pool=POOLS[pool],
         seed=seed,
         merge=job_pb2.MergePolicy(strategy=job_pb2.MERGE_STRATEGY_FEDAVG, max_update_norm=max_update_norm),
+        local_steps=local_steps,
     )
     _validate(spec)
     return spec
+
+
+def _plan(split: str, alpha: float | None, shards: int, holdout: float, seed: int) -> dataset_pb2.ShardPlan:
+    if split not in SPLITS:
+        raise _invalid("spec.plan.kind", f"{split!r} is no split", nearest(split, list(SPLITS), "the splits are"))
+    if split != "dirichlet" and alpha is not None:
+        raise _invalid("spec.plan.alpha", f"a split {split} has no alpha", "say split=dirichlet, or leave alpha out")
+    if alpha is not None and not 0.001 <= alpha <= 1000:
+        raise _invalid("spec.plan.alpha", f"{alpha:g} is not from 0.001 to 1000", "smaller makes shards less alike")
+    concentration = (DEFAULT_ALPHA if alpha is None else alpha) if split == "dirichlet" else 0.0
+    return dataset_pb2.ShardPlan(
+        kind=SPLITS[split], shards=shards, holdout_fraction=holdout, seed=seed, alpha=concentration
+    )
 
 
 def _validate(spec: job_pb2.JobSpec) -> None:

@@ -5,17 +5,26 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from trainnet.client import _http
 from trainnet.client._digest import CHUNK_BYTES, Advance
-from trainnet.client._errors import UploadFailed
+from trainnet.client._errors import FailedPrecondition, UploadFailed
 from trainnet.client._rpc import Retry
 from trainnet.v1 import artifact_pb2
 
 # Windows in a row of which the store kept nothing, after which an upload is given up.
 _MAX_FAILURES = 8
 
+# How often an upload is completed that the coordinator finds incomplete, with what is missing sent in between.
+_COMPLETIONS = 3
+
+COMPLETE_DEADLINE_S = 180.0
+"""Finishing an upload in thousands of parts takes the store a while."""
+
 _STORED_ALREADY = 412
+
+_Completed = TypeVar("_Completed")
 
 
 class _PartRefused(Exception):
@@ -23,6 +32,41 @@ class _PartRefused(Exception):
 
 
 _PARTS_FAIL: tuple[type[Exception], ...] = (_PartRefused, *_http.BROKEN)
+
+
+def send(
+    path: Path,
+    size: int,
+    first: artifact_pb2.UploadGrant,
+    regrant: Callable[[], artifact_pb2.UploadGrant],
+    complete: Callable[[], _Completed],
+    *,
+    retry: Retry,
+    advance: Advance | None = None,
+) -> _Completed:
+    """Uploads the file and completes the upload; answers what `complete` does. `advance` hears first of what an earlier
+    attempt stored.
+
+    A `regrant` refused with FailedPrecondition says that another upload of the same file completed it.
+    Raises UploadFailed, FailedPrecondition where sending once more would not mend it.
+    """
+
+    def again() -> artifact_pb2.UploadGrant:
+        try:
+            return regrant()
+        except FailedPrecondition:
+            return artifact_pb2.UploadGrant()
+
+    grant = first
+    for attempt in range(_COMPLETIONS):
+        upload(path, size, grant, again, retry=retry, advance=advance)
+        try:
+            return complete()
+        except FailedPrecondition as error:
+            grant = again()
+            if not grant.parts or attempt == _COMPLETIONS - 1:
+                raise error from None
+    raise AssertionError("the last attempt returned or raised")
 
 
 def upload(
@@ -41,6 +85,8 @@ def upload(
     `regrant` passes.
     """
     grant, failures, best = first, 0, first.stored_bytes
+    if advance and best:
+        advance(best)
     while grant.parts:
         problem, stored = "", grant.stored_bytes
         try:

@@ -1,0 +1,114 @@
+"""Folders as one file to upload: a zip that is the same, byte for byte, as long as the folder is.
+
+Since the same bytes are the same upload, a folder whose upload was interrupted goes on where it stopped, although it is
+zipped anew. Entries are stored, not compressed: images, sound and weights are as small as they get.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from trainnet.client._digest import CHUNK_BYTES, Advance
+from trainnet.client._errors import InvalidFile
+
+_NOISE = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
+_METADATA = "metadata.csv"
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can say
+
+_MODEL_SUFFIXES = frozenset({".json", ".safetensors", ".txt", ".model", ".jinja"})
+_PICKLES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl"})
+_OTHERS = frozenset({".h5", ".msgpack", ".onnx", ".gguf", ".tflite"})
+
+
+def data_files(folder: Path) -> list[Path]:
+    """The files of a folder of class folders, or of files that a metadata.csv tells of, in their order in the zip.
+
+    Hidden files and what desktops leave behind are none. Raises InvalidFile where the folder is laid out otherwise.
+    """
+    found = []
+    for place, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in _NOISE)
+        found += [Path(place, name) for name in names if not name.startswith(".") and name not in _NOISE]
+    found = sorted(path for path in found if path.is_file())
+    if not found:
+        raise InvalidFile(str(folder), "is an empty folder", hint="name a folder with data, or a file")
+    if any(path.name == _METADATA for path in found) or any(path.parent != folder for path in found):
+        return found
+    raise InvalidFile(
+        str(folder),
+        "is a folder of files without classes",
+        hint=f"put each class into a folder of its own, add a {_METADATA} with a column file_name, or name one file",
+    )
+
+
+def model_files(folder: Path) -> list[Path]:
+    """The files of a folder that transformers saved: configuration, weights, tokenizer, preprocessing.
+
+    Raises InvalidFile where there is no configuration, or no weights but in files that can run code when read.
+    """
+    here = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    found = [path for path in here if path.suffix in _MODEL_SUFFIXES]
+    if not any(path.suffix == ".safetensors" for path in found):
+        raise _without_weights(folder, here)
+    if not any(path.name == "config.json" for path in found):
+        raise InvalidFile(
+            str(folder),
+            "has no config.json",
+            hint="name a folder that `save_pretrained` wrote, or one .safetensors file of an architecture's tensors",
+        )
+    return found
+
+
+def _without_weights(folder: Path, here: list[Path]) -> InvalidFile:
+    pickle = next((path.name for path in here if path.suffix in _PICKLES), "")
+    other = next((path.name for path in here if path.suffix in _OTHERS), "")
+    what = (
+        f"has its weights in {pickle}, a pickle, which can run code when it is read"
+        if pickle
+        else (f"has its weights in {other}" if other else "has no weights")
+    )
+    return InvalidFile(str(folder), f"{what}, and no .safetensors file", hint=TO_SAFETENSORS)
+
+
+TO_SAFETENSORS = "make one where you trust the file: `AutoModel.from_pretrained(FOLDER).save_pretrained(NEW_FOLDER)`"
+
+
+@contextmanager
+def zipped(folder: Path, files: list[Path], progress: Callable[[int, int], None] | None = None) -> Iterator[Path]:
+    """The files as a zip in a temporary place, for as long as the block lasts.
+
+    `progress` is told the bytes done and in all. Raises InvalidFile when a file cannot be read or the zip not written.
+    """
+    with tempfile.TemporaryDirectory(prefix="trainnet-") as place:
+        target = Path(place) / f"{folder.name}.zip"
+        try:
+            total = sum(path.stat().st_size for path in files)
+            _write(target, folder, files, (lambda done: progress(done, total)) if progress else None)
+        except OSError as error:
+            raise InvalidFile(
+                str(folder),
+                f"cannot be zipped: {error.strerror or error}",
+                hint=f"check the files; the zip is written to {tempfile.gettempdir()}, TMPDIR names another place",
+            ) from None
+        yield target
+
+
+def _write(target: Path, folder: Path, files: list[Path], advance: Advance | None) -> None:
+    done = 0
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
+        for path in files:
+            entry = zipfile.ZipInfo(path.relative_to(folder).as_posix(), _EPOCH)
+            entry.external_attr = 0o644 << 16
+            entry.create_system = 3  # the same on every system
+            entry.file_size = path.stat().st_size  # tells whether the entry needs 64 bits
+            with path.open("rb") as source, archive.open(entry, "w") as sink:
+                shutil.copyfileobj(source, sink, CHUNK_BYTES)
+            done += entry.file_size
+            if advance:
+                advance(done)
