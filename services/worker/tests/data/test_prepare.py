@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from trainnet.runtime.digest import file_digests
+from trainnet.v1.dataset_pb2 import ShardPlan
 from trainnet.worker.errors import TaskError
 from trainnet.worker.protocol import PART_SIZE
 from trainnet.worker.trainer.data.permutation import Permutation
@@ -85,7 +86,7 @@ def test_what_a_model_does_not_use_stays_with_the_owner(tasks: Any, tmp_path: Pa
 
 @pytest.mark.parametrize("n", [1, 2, 3, 10, 150, 4096, 100_003])
 def test_ranks_are_a_permutation(n: int) -> None:
-    ranks = Permutation(n, seed=7).ranks(np.arange(n, dtype=np.uint64))
+    ranks = Permutation(n, 7).ranks(np.arange(n, dtype=np.uint64))
     assert sorted(ranks.tolist()) == list(range(n))
     if n > 1000:
         assert abs(np.corrcoef(np.arange(n), ranks.astype(float))[0, 1]) < 0.05
@@ -96,12 +97,12 @@ def test_ranks_are_a_permutation(n: int) -> None:
 
 
 def test_a_file_that_changed_since_its_inspection(tasks: Any, tmp_path: Path, iris_csv: Path) -> None:
-    from trainnet.v1.dataset_pb2 import DATASET_FORMAT_CSV, ShardPlan
-    from trainnet.v1.task_pb2 import PrepareSpec, TaskSpec
-
     schema = tasks.inspect(iris_csv)
-    shorter = tmp_path / "shorter.csv"
-    shorter.write_text("\n".join(iris_csv.read_text().splitlines()[:-5]))
-    spec = PrepareSpec(format=DATASET_FORMAT_CSV, schema=schema, plan=ShardPlan(shards=2))
+    lines = iris_csv.read_text().splitlines()
+    shorter, longer = tmp_path / "shorter.csv", tmp_path / "longer.csv"
+    shorter.write_text("\n".join(lines[:-5]))
+    longer.write_text("\n".join([*lines, *lines[-5:]]))
     with pytest.raises(TaskError, match="the file has 145 rows, 150 were inspected"):
-        tasks.run(TaskSpec(prepare=spec), source=shorter)
+        tasks.cut(shorter, schema, ShardPlan(shards=2))
+    with pytest.raises(TaskError, match="the file has more rows than were inspected"):
+        tasks.cut(longer, schema, ShardPlan(shards=2))

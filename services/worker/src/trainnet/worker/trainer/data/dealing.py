@@ -1,13 +1,16 @@
 """Deals rows out to many Parquet files with few of them open.
 
+Rows are gathered until a window is full; then it is sorted by target once and each file gets its run as a row group.
 Up to FAN_OUT files are written at once. More than that are first dealt to FAN_OUT spill files, each a run of targets,
 and each of those then by itself: every row is copied log(files) / log(FAN_OUT) times, and memory is a constant.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,45 +21,39 @@ from trainnet.worker.trainer.context import TaskContext
 from trainnet.worker.trainer.files import finished_file
 
 FAN_OUT = 48
-_BUFFERED = 96 << 20
+THREADS = 2
+"""Files that are encoded or hashed at once: PREPARE has a machine nearly for itself."""
+
+_WINDOW = 48 << 20
 _TARGET = "__trainnet_target"
 
 Targets = NDArray[np.int64]
 
 
-class _ParquetSink:
-    """One finished output; a row group is written whenever the buffer is full."""
+def writer_options(layout: pa.Schema) -> dict[str, Any]:
+    """How shards are written. Bytes of images and sounds are compressed already; numbers seldom repeat."""
+    media = [field.name for field in layout if pa.types.is_large_binary(field.type)]
+    return {
+        "compression": {field.name: "NONE" if field.name in media else "ZSTD" for field in layout},
+        "use_dictionary": [field.name for field in layout if pa.types.is_dictionary(field.type)],
+        "write_statistics": False,
+        # Readers get the plain types, not the ones that were cheapest to write.
+        "store_schema": False,
+    }
 
-    def __init__(self, target: int, path: Path, layout: pa.Schema, buffer_bytes: int) -> None:
+
+class _ParquetSink:
+    """One finished output; each run of rows is a row group."""
+
+    def __init__(self, target: int, path: Path, layout: pa.Schema) -> None:
         self.target, self.path, self.rows = target, path, 0
-        self._layout, self._buffer_bytes = layout, buffer_bytes
-        self._waiting: list[pa.RecordBatch] = []
-        self._bytes = 0
-        binary = [field.name for field in layout if pa.types.is_large_binary(field.type)]
-        compression = {field.name: "NONE" if field.name in binary else "ZSTD" for field in layout}
-        self._writer = pq.ParquetWriter(
-            path,
-            layout,
-            compression=compression,
-            use_dictionary=[field.name for field in layout if pa.types.is_string(field.type)],
-            write_statistics=False,
-        )
+        self._writer = pq.ParquetWriter(path, layout, **writer_options(layout))
 
     def add(self, rows: pa.RecordBatch, _targets: Targets) -> None:
         self.rows += rows.num_rows
-        self._waiting.append(rows)
-        self._bytes += rows.nbytes
-        if self._bytes >= self._buffer_bytes:
-            self._flush()
-
-    def _flush(self) -> None:
-        table = pa.Table.from_batches(self._waiting, self._layout).combine_chunks()
-        self._writer.write_table(table, row_group_size=max(1, table.num_rows))
-        self._waiting, self._bytes = [], 0
+        self._writer.write_batch(rows, row_group_size=rows.num_rows)
 
     def close(self) -> None:
-        if self._waiting:
-            self._flush()
         self._writer.close()
 
 
@@ -89,24 +86,40 @@ class _Deal:
         self._dealer, self._low = dealer, low
         self._width = -(-(high - low) // FAN_OUT)
         bounds = [(start, min(start + self._width, high)) for start in range(low, high, self._width)]
-        buffer_bytes = max(1 << 20, _BUFFERED // len(bounds))
-        self._sinks = [dealer.sink(start, end, buffer_bytes) for start, end in bounds]
+        self._sinks = [dealer.sink(start, end) for start, end in bounds]
+        self._waiting: list[tuple[pa.RecordBatch, Targets]] = []
+        self._bytes = 0
 
     def add(self, rows: pa.RecordBatch, targets: Targets) -> None:
-        buckets = (targets - self._low) // self._width
+        self._waiting.append((rows, targets))
+        self._bytes += rows.nbytes
+        if self._bytes >= _WINDOW:
+            self._flush()
+
+    def _flush(self) -> None:
+        waiting, self._waiting, self._bytes = self._waiting, [], 0
+        targets = np.concatenate([part for _, part in waiting])
+        rows = pa.concat_batches([part for part, _ in waiting])
+        waiting.clear()
+        # A byte holds any of FAN_OUT buckets and sorts in one pass.
+        buckets = ((targets - self._low) // self._width).astype(np.uint8)
         order = np.argsort(buckets, kind="stable")
-        edges = np.searchsorted(buckets[order], np.arange(len(self._sinks) + 1))
-        for sink, start, end in zip(self._sinks, edges[:-1], edges[1:], strict=True):
+        edges = np.concatenate(([0], np.cumsum(np.bincount(buckets, minlength=len(self._sinks))))).tolist()
+        rows, targets = rows.take(pa.array(order)), targets[order]
+
+        def hand_out(index: int) -> None:
+            start, end = edges[index], edges[index + 1]
             if end > start:
-                chosen = order[start:end]
-                sink.add(rows.take(pa.array(chosen)), targets[chosen])
+                self._sinks[index].add(rows.slice(start, end - start), targets[start:end])
+
+        self._dealer.each(hand_out, range(len(self._sinks)))
 
     def finish(self) -> None:
+        if self._waiting:
+            self._flush()
         for sink in self._sinks:
             sink.close()
-        for sink in self._sinks:
-            if isinstance(sink, _ParquetSink):
-                self._dealer.announce(sink)
+        self._dealer.announce([sink for sink in self._sinks if isinstance(sink, _ParquetSink)])
         for sink in self._sinks:
             if isinstance(sink, _SpillSink):
                 deal = _Deal(self._dealer, sink.low, sink.high)
@@ -120,9 +133,9 @@ class _Deal:
 class Dealer:
     """Writes one Parquet file per name; rows come with the index of the name they belong to."""
 
-    def __init__(self, names: Sequence[str], layout: pa.Schema, context: TaskContext) -> None:
+    def __init__(self, names: Sequence[str], layout: pa.Schema, context: TaskContext, pool: ThreadPoolExecutor) -> None:
         self.context = context
-        self._names, self._layout = names, layout
+        self._names, self._layout, self._pool = names, layout, pool
         self._rows = [0] * len(names)
         self._deal = _Deal(self, 0, len(names))
 
@@ -135,13 +148,20 @@ class Dealer:
         self._deal.finish()
         return self._rows
 
-    def sink(self, low: int, high: int, buffer_bytes: int) -> _ParquetSink | _SpillSink:
+    def each(self, work: Callable[[int], None], indices: range) -> None:
+        """Does independent work on several threads."""
+        for _ in self._pool.map(work, indices):
+            pass
+
+    def sink(self, low: int, high: int) -> _ParquetSink | _SpillSink:
         """Where rows of the targets from low up to high go."""
         if high - low == 1:
-            return _ParquetSink(low, self.context.out / f"{self._names[low]}.parquet", self._layout, buffer_bytes)
+            return _ParquetSink(low, self.context.out / f"{self._names[low]}.parquet", self._layout)
         return _SpillSink(low, high, self.context.out / f"spill-{low}-{high}.arrow", self._layout)
 
-    def announce(self, sink: _ParquetSink) -> None:
-        """A file is finished."""
-        self._rows[sink.target] = sink.rows
-        self.context.output(finished_file(self._names[sink.target], sink.path))
+    def announce(self, sinks: Sequence[_ParquetSink]) -> None:
+        """Files are finished."""
+        for sink in sinks:
+            self._rows[sink.target] = sink.rows
+        for output in self._pool.map(lambda sink: finished_file(self._names[sink.target], sink.path), sinks):
+            self.context.output(output)

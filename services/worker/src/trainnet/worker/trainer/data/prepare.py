@@ -1,93 +1,102 @@
-"""Cuts a data set into a holdout and shards, as a stream.
-
-Every row gets a rank by a seeded permutation. The first ranks are the holdout, the others are dealt out in turn, so
-shards differ by at most one row. Rows keep the file's order within a shard; training shuffles them.
-"""
+"""Cuts a data set into a holdout and shards, as a stream: reading and encoding on one thread, writing on others."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar, cast
 
 import numpy as np
 import pyarrow as pa
 
-from trainnet.v1.dataset_pb2 import (
-    COLUMN_KIND_CATEGORICAL,
-    COLUMN_KIND_IMAGE,
-    COLUMN_KIND_NUMERIC,
-    DataSchema,
-    ShardPlan,
-)
+from trainnet.v1.dataset_pb2 import SHARD_KIND_DIRICHLET, SHARD_KIND_STRATIFIED
 from trainnet.v1.task_pb2 import PrepareResult, PrepareSpec, TaskResult
 from trainnet.worker.errors import TaskError
 from trainnet.worker.trainer.context import TaskContext
-from trainnet.worker.trainer.data.columns import as_category, as_image_bytes, as_numbers, as_text
-from trainnet.worker.trainer.data.dealing import Dealer
-from trainnet.worker.trainer.data.permutation import Permutation
-from trainnet.worker.trainer.data.source import open_source
+from trainnet.worker.trainer.data.dealing import THREADS, Dealer
+from trainnet.worker.trainer.data.plans import Codes, Cut, Indices, Mask, make_cut
+from trainnet.worker.trainer.data.sample import Sample
+from trainnet.worker.trainer.data.shard_rows import ShardRows
+from trainnet.worker.trainer.data.sources.opening import open_source
+from trainnet.worker.trainer.data.sources.source import Source
+
+_T = TypeVar("_T")
+_Part = tuple[pa.RecordBatch, Codes | None, Indices]
 
 
 def prepare(spec: PrepareSpec, context: TaskContext) -> TaskResult:
-    """Writes `shard-<index>` for every shard and `holdout` when its fraction is above 0. The same file, schema and
-    plan give the same bytes. Raises TaskError."""
-    plan, rows = spec.plan, spec.schema.rows
-    holdout = holdout_rows(rows, plan)
-    permutation = Permutation(rows, plan.seed)
-    layout = shard_layout(spec.schema)
-    names = [f"shard-{index}" for index in range(plan.shards)] + (["holdout"] if holdout else [])
-    dealer = Dealer(names, layout, context)
-
+    """Writes `shard-<index>` for every shard, `holdout` where rows are held out, and `sample` where there is text. The
+    same file, schema and plan give the same bytes. Raises TaskError."""
+    plan, schema = spec.plan, spec.schema
     context.loading()
-    source = open_source(context.inputs["source"], spec.format)
+    shard_rows = ShardRows(schema)
+    known = [*(column.name for column in schema.columns), *([schema.label] if schema.label else [])]
+    source = open_source(context.inputs["source"], spec.format, known)
     context.running()
+    cut = _cut(spec, source, shard_rows, context)
+    has_holdout = schema.split_holdout_rows > 0 if schema.split_column else plan.holdout_fraction > 0
+    names = [f"shard-{index}" for index in range(plan.shards)] + (["holdout"] if has_holdout else [])
+    texts = shard_rows.texts
+    sample = Sample(texts, plan.seed) if texts else None
+    trained_on = np.zeros(max(1, len(schema.classes)), np.int64)
+
     done = 0
-    for number, batch in enumerate(source.batches(), start=1):
-        if done + batch.num_rows > rows:
-            raise TaskError("TASK", f"the file has more rows than the {rows} that were inspected; upload it again")
-        rank = permutation.ranks(np.arange(done, done + batch.num_rows, dtype=np.uint64)).astype(np.int64)
-        target = np.where(rank < holdout, plan.shards, (rank - holdout) % plan.shards)
-        dealer.add(_as_shard_rows(batch, spec.schema, layout), target)
-        done += batch.num_rows
-        context.step(number, 0, batch.num_rows)
-    if done != rows:
-        raise TaskError("TASK", f"the file has {done} rows, {rows} were inspected; upload it again")
-    counts = dealer.finish()
+    with ThreadPoolExecutor(THREADS) as pool:
+        dealer = Dealer(names, shard_rows.layout, context, pool)
+        for number, (rows, codes, targets) in enumerate(_ahead(_parts(source, shard_rows, cut)), start=1):
+            dealer.add(rows, targets)
+            training = targets < plan.shards
+            if codes is not None:
+                trained_on += np.bincount(codes[training], minlength=len(trained_on))
+            if sample:
+                sample.add(rows, training)
+            done += rows.num_rows
+            context.step(number, 0, rows.num_rows)
+        if done != schema.rows:
+            raise TaskError("TASK", f"the file has {done} rows, {schema.rows} were inspected; upload it again")
+        counts = dealer.finish()
+    if schema.classes and not trained_on.all():
+        name = schema.classes[int(np.argmin(trained_on != 0))].name
+        raise TaskError(
+            "TASK",
+            f"all rows of the class {name!r} were held out, so no model could learn it; use --shard-plan stratified, "
+            "which keeps some of each class, or another --seed",
+        )
+    if sample:
+        context.output(sample.write(context.out / "sample.parquet"))
+    holdout = counts[plan.shards] if has_holdout else 0
     return TaskResult(prepare=PrepareResult(shard_rows=counts[: plan.shards], holdout_rows=holdout))
 
 
-def holdout_rows(rows: int, plan: ShardPlan) -> int:
-    """Rows to hold out. Raises TaskError when the rest is too small for the shards."""
-    holdout = max(1, round(rows * plan.holdout_fraction)) if plan.holdout_fraction > 0 else 0
-    left = rows - holdout
-    if left < plan.shards:
-        kept = f" after {holdout} were held out" if holdout else ""
-        raise TaskError("TASK", f"{plan.shards} shards are more than the {left} rows that are left{kept}; use fewer")
-    return holdout
+def _cut(spec: PrepareSpec, source: Source, shard_rows: ShardRows, context: TaskContext) -> Cut:
+    """Counts the classes of training rows where the plan needs them and inspection did not tell."""
+    plan, schema = spec.plan, spec.schema
+    if not schema.split_column:
+        return make_cut(plan, [label.rows for label in schema.classes], schema.rows, None)
+    class_rows = np.zeros(len(schema.classes), np.int64)
+    if schema.classes and plan.kind in {SHARD_KIND_STRATIFIED, SHARD_KIND_DIRICHLET}:
+        for number, batch in enumerate(_ahead(source.batches(shard_rows.wanted_for_counting)), start=1):
+            codes, held = shard_rows.codes(batch), shard_rows.held(batch)
+            assert codes is not None
+            assert held is not None
+            class_rows += np.bincount(codes[~held], minlength=len(class_rows))
+            context.step(number, 0, 0)
+    held_rows = schema.split_holdout_rows
+    return make_cut(plan, class_rows.tolist(), schema.rows - held_rows, held_rows)
 
 
-def shard_layout(schema: DataSchema) -> pa.Schema:
-    """Columns of a shard: those a model uses, and the label as the name of its class. Workers see no others."""
-    kinds = {
-        COLUMN_KIND_NUMERIC: pa.float64(),
-        COLUMN_KIND_CATEGORICAL: pa.string(),
-        COLUMN_KIND_IMAGE: pa.large_binary(),
-    }
-    fields = [pa.field(column.name, kinds[column.kind]) for column in schema.columns if column.kind in kinds]
-    return pa.schema([*fields, pa.field(schema.label, pa.string())])
+def _parts(source: Source, shard_rows: ShardRows, cut: Cut) -> Iterator[_Part]:
+    for batch in source.batches(shard_rows.wanted):
+        codes: Codes | None = shard_rows.codes(batch)
+        held: Mask | None = shard_rows.held(batch)
+        yield shard_rows.encode(batch, codes), codes, cut.targets(codes, held, batch.num_rows)
 
 
-def _as_shard_rows(batch: pa.RecordBatch, schema: DataSchema, layout: pa.Schema) -> pa.RecordBatch:
-    arrays = []
-    try:
-        for column in schema.columns:
-            if column.kind == COLUMN_KIND_NUMERIC:
-                numbers = as_numbers(batch.column(column.name))
-                if numbers is None:
-                    raise TaskError("TASK", f"column {column.name!r} holds something else than numbers")
-                arrays.append(numbers)
-            elif column.kind == COLUMN_KIND_CATEGORICAL:
-                arrays.append(as_category(batch.column(column.name)))
-            elif column.kind == COLUMN_KIND_IMAGE:
-                arrays.append(as_image_bytes(batch.column(column.name)))
-        arrays.append(as_text(batch.column(schema.label)))
-    except KeyError as error:
-        raise TaskError("TASK", f"the file has no column {error.args[0]!r}, which its inspection found") from error
-    return pa.RecordBatch.from_arrays(arrays, schema=layout)
+def _ahead(items: Iterator[_T]) -> Iterator[_T]:
+    """The items, each made while the one before is being used."""
+    end = object()
+    with ThreadPoolExecutor(1) as reader:
+        waiting: Future[_T | object] = reader.submit(next, items, end)
+        while (item := waiting.result()) is not end:
+            waiting = reader.submit(next, items, end)
+            yield cast("_T", item)

@@ -2,77 +2,107 @@
 
 from __future__ import annotations
 
-import io
+import hashlib
 import math
-from collections import Counter
-from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from PIL import Image, UnidentifiedImageError
+from numpy.typing import NDArray
 
 from trainnet.v1.dataset_pb2 import (
     COLUMN_KIND_CATEGORICAL,
     COLUMN_KIND_IGNORED,
-    COLUMN_KIND_IMAGE,
     COLUMN_KIND_NUMERIC,
     COLUMN_KIND_TEXT,
     Column,
-    ImageShape,
+    ColumnKind,
+    ColumnProfile,
 )
 from trainnet.worker.errors import TaskError
-from trainnet.worker.trainer.data.columns import as_category, as_image_bytes, as_numbers, is_number, is_text
+from trainnet.worker.trainer.data.columns import as_category, as_numbers, is_number, is_text
 
 MAX_CATEGORIES = 100
 MAX_CATEGORY_LENGTH = 64
-MAX_IMAGE_SIDE = 128
-_SHAPE_SAMPLE = 256
-_DECODE_PIXELS = 500_000_000
+MAX_DISTINCT = 1000
+TEXT_NAMES = {"text", "sentence", "review", "content", "document", "body", "message", "comment", "tweet"}
+
+_LONG_TEXT = 20  # characters on average from which on a column is read, not counted
 _INDEX_NAMES = {"id", "index", "unnamed: 0", "column_1", "__index_level_0__", "row", "rownames"}
+_NUMBER = r"^([+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(inf|infinity|nan))$"
+Numbers = NDArray[np.float64]
 
 
 class ColumnScan:
-    """Numbers by a stable running mean and deviation (Chan et al. 1979), categories while they are few."""
+    """Numbers by a stable running mean and deviation (Chan et al. 1979), different values while they are few."""
 
     def __init__(self, name: str, kind: pa.DataType) -> None:
         self.name = name
-        self._usable = is_text(kind) or is_number(kind) or pa.types.is_boolean(kind)
-        self._numeric = self._usable and not pa.types.is_boolean(kind)
         self._type = kind
-        self._rows = 0
-        self._missing = 0
-        self._no_number = 0
+        self._text = is_text(kind) or pa.types.is_boolean(kind)
+        self._usable = self._text or is_number(kind)
+        self._rows = self._missing = self._no_number = 0
         self._count, self._mean, self._squares = 0, 0.0, 0.0
         self._low, self._high = math.inf, -math.inf
         self._rising, self._last = True, -math.inf
-        self._categories: set[str] | None = set()
-        self._characters = 0
+        self._distinct: set[object] = set()
+        self._long_value = False
+        self._characters = self._most_characters = 0
+        self._words = 0  # values that are no number, counted while most of them are numbers
+        self._first_word: tuple[int, str] | None = None
 
     def add(self, values: pa.Array) -> None:
         """Takes the next values."""
-        self._rows += len(values)
         if not self._usable:
             self._missing += values.null_count
-            return
-        if self._numeric:
+        elif self._text:
+            self._add_text(as_category(values))
+        else:
             numbers = as_numbers(values)
-            if numbers is None:
-                self._numeric = False
-            else:
-                self._add_numbers(numbers.drop_null().to_numpy(zero_copy_only=False))
-                self._no_number += numbers.null_count
-        text = as_category(values) if not is_number(self._type) else None
-        if text is None:
-            return
-        self._missing += text.null_count
-        self._characters += pc.sum(pc.utf8_length(text)).as_py() or 0
-        if self._categories is not None:
-            self._categories.update(value for value in pc.unique(text).to_pylist() if value is not None)
-            if len(self._categories) > MAX_CATEGORIES:
-                self._categories = None
+            if numbers is None:  # decimals beyond what a float holds
+                self._usable = False
+                return
+            self._missing += values.null_count
+            self._add_numbers(numbers)
+        self._rows += len(values)
 
-    def _add_numbers(self, values: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> None:
+    def _add_text(self, text: pa.Array) -> None:
+        self._missing += text.null_count
+        lengths = pc.utf8_length(text)
+        self._characters += pc.sum(lengths).as_py() or 0
+        self._most_characters = max(self._most_characters, pc.max(lengths).as_py() or 0)
+        self._add_distinct(text)
+        if self._words > max(MAX_DISTINCT, self._count):
+            return  # words, whatever comes
+        numbers = as_numbers(text)
+        if numbers is None:
+            is_word = pc.fill_null(pc.invert(pc.match_substring_regex(text, _NUMBER, ignore_case=True)), False)
+            words = np.flatnonzero(is_word.to_numpy(zero_copy_only=False))
+            numbers = as_numbers(pc.if_else(is_word, None, text))
+            if numbers is None:
+                words, numbers = np.arange(len(text)), pa.nulls(len(text), pa.float64())
+            if self._first_word is None and len(words):
+                self._first_word = self._rows + int(words[0]) + 1, text[int(words[0])].as_py() or ""
+            self._words += len(words)
+        self._add_numbers(numbers, distinct=False)
+
+    def _add_distinct(self, values: pa.Array) -> None:
+        if len(self._distinct) >= MAX_DISTINCT:
+            return
+        for value in pc.unique(values).to_pylist():
+            if isinstance(value, str) and len(value) > MAX_CATEGORY_LENGTH:
+                self._long_value = True
+                value = hashlib.blake2b(value.encode(), digest_size=16).digest()  # noqa: PLW2901  # its stand-in
+            if value is not None:
+                self._distinct.add(value)
+            if len(self._distinct) >= MAX_DISTINCT:
+                return
+
+    def _add_numbers(self, column: pa.Array, *, distinct: bool = True) -> None:
+        self._no_number += column.null_count
+        if distinct:
+            self._add_distinct(column)
+        values = column.drop_null().to_numpy(zero_copy_only=False)
         if not len(values):
             return
         count, mean = len(values), float(values.mean())
@@ -86,24 +116,47 @@ class ColumnScan:
         self._rising = self._rising and values[0] > self._last and bool((np.diff(values) > 0).all())
         self._last = float(values[-1])
 
-    def result(self) -> tuple[Column, str | None]:
-        """The column and a remark for its owner."""
+    @property
+    def free_text(self) -> bool:
+        """Whether its values are read rather than counted."""
+        if not self._text or (self._count and not self._words):
+            return False
+        filled = self._rows - self._missing
+        if self.name.lower() in TEXT_NAMES:
+            return filled > 0
+        if not filled or self._characters / filled <= _LONG_TEXT:
+            return False
+        return len(self._distinct) > MAX_CATEGORIES or (filled >= 10 and len(self._distinct) * 2 > filled)
+
+    def result(self, asked: ColumnKind = COLUMN_KIND_IGNORED, *, override: bool = False) -> tuple[Column, str | None]:
+        """The column and a remark for its owner. With `override` it is of the kind that was asked for. Raises TaskError
+        where it cannot be."""
         column = Column(name=self.name, kind=COLUMN_KIND_IGNORED, missing=self._missing)
+        if override:
+            return self._as_asked(column, asked), None
         if not self._usable:
             return column, f"column {self.name!r} ({self._type}) is left out: models take numbers and categories"
-        if self._numeric:
+        if not self._text or (self._count and not self._words):
             return self._numeric_result(column)
-        categories = self._categories
-        if categories is not None and len(categories) <= 1:
-            return column, f"column {self.name!r} is left out: it has {'one value' if categories else 'no values'} only"
-        if categories is not None and max(map(len, categories)) <= MAX_CATEGORY_LENGTH:
-            column.kind = COLUMN_KIND_CATEGORICAL
-            column.categories.extend(sorted(categories))
-            return column, None
-        filled = max(self._rows - self._missing, 1)
-        if self._characters / filled > 20:
+        kind, remark = self._text_result(column)
+        if self._first_word and self._words * 20 <= self._count:
+            row, value = self._first_word
+            remark = (
+                f"column {self.name!r} holds numbers but for {self._words} values, the first {value[:40]!r} in row "
+                f"{row}, so it is {'a category' if kind.kind == COLUMN_KIND_CATEGORICAL else 'left out'}; mend them"
+            )
+        return kind, remark
+
+    def _text_result(self, column: Column) -> tuple[Column, str | None]:
+        if len(self._distinct) <= 1 and not self._no_text():
+            return column, f"column {self.name!r} is left out: it has one value only"
+        if self._no_text():
+            return column, f"column {self.name!r} is left out: it has no values only"
+        if self.free_text:
             column.kind = COLUMN_KIND_TEXT
-            return column, f"column {self.name!r} is left out: no architecture takes free text yet"
+            return column, f"column {self.name!r} has no text in {self._missing} rows" if self._missing else None
+        if not self._too_many():
+            return self._as_category(column), None
         return (
             column,
             f"column {self.name!r} is left out: more than {MAX_CATEGORIES} different values, like an identifier",
@@ -117,66 +170,72 @@ class ColumnScan:
             return column, f"column {self.name!r} is left out: it has one value only"
         if self.name.lower() in _INDEX_NAMES and self._rising and self._count == self._rows:
             return column, f"column {self.name!r} is left out: it numbers the rows"
-        deviation = math.sqrt(self._squares / self._count)
-        if not math.isfinite(self._mean) or not math.isfinite(deviation) or deviation == 0:
+        if not self._scalable():
             return column, f"column {self.name!r} is left out: its values are too large to be scaled"
-        column.kind, column.mean, column.deviation = COLUMN_KIND_NUMERIC, self._mean, deviation
-        return column, None
+        return self._as_numbers(column), None
 
+    def _as_asked(self, column: Column, asked: ColumnKind) -> Column:
+        why = None
+        if asked == COLUMN_KIND_NUMERIC:
+            if self._first_word:
+                why = f"row {self._first_word[0]} holds {self._first_word[1][:40]!r}"
+            elif not self._count or not self._usable:
+                why = f"it holds no numbers but {self._type}" if not self._usable else "it has no values"
+            elif not self._scalable():
+                why = "its values are all the same, or too large to be scaled"
+            if why is None:
+                return self._as_numbers(column)
+        elif asked == COLUMN_KIND_CATEGORICAL:
+            if not self._usable:
+                why = f"it holds {self._type}"
+            elif self._too_many():
+                why = f"it has more than {MAX_CATEGORIES} different values, or longer ones than {MAX_CATEGORY_LENGTH}"
+            elif not self._distinct:
+                why = "it has no values"
+            else:
+                return self._as_category(column)
+        elif asked == COLUMN_KIND_TEXT:
+            if is_text(self._type):
+                column.kind = COLUMN_KIND_TEXT
+                return column
+            why = f"it holds {self._type}"
+        elif asked == COLUMN_KIND_IGNORED:
+            return column
+        else:
+            why = f"it holds {self._type}, not the bytes of files"
+        name = ColumnKind.Name(asked).removeprefix("COLUMN_KIND_").lower()
+        raise TaskError("TASK", f"column {self.name!r} cannot be {name}: {why}; mend the column or choose another kind")
 
-@dataclass
-class ImageScan:
-    """Checks that every image can be read, and finds the shape that most of the first ones have."""
+    def _as_numbers(self, column: Column) -> Column:
+        column.kind, column.missing = COLUMN_KIND_NUMERIC, self._no_number
+        column.mean, column.deviation = self._mean, math.sqrt(self._squares / self._count)
+        return column
 
-    name: str
-    _row: int = 0
-    _sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
-    _grey: bool = True
-    _pixels: int = 0
-    _mixed: bool = False
+    def _as_category(self, column: Column) -> Column:
+        column.kind = COLUMN_KIND_CATEGORICAL
+        if self._text:
+            names = sorted(str(value) for value in self._distinct)
+        else:
+            names = as_category(pa.array(sorted(self._distinct), pa.float64())).to_pylist()  # type: ignore[type-var]
+        column.categories.extend(names)
+        return column
 
-    def add(self, values: pa.Array) -> None:
-        """Takes the next images. Raises TaskError naming the row of one that cannot be read."""
-        for value in as_image_bytes(values):
-            self._row += 1
-            data = value.as_py()
-            if not data:
-                raise TaskError("TASK", f"row {self._row} has no image in column {self.name!r}; fill or remove it")
-            self._look(data)
+    def _scalable(self) -> bool:
+        deviation = math.sqrt(self._squares / self._count)
+        return math.isfinite(self._mean) and math.isfinite(deviation) and deviation > 0
 
-    def _look(self, data: bytes) -> None:
-        try:
-            with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as image:
-                size = image.size
-                if self._row <= _SHAPE_SAMPLE:
-                    self._sizes[size] += 1
-                    self._grey = self._grey and image.mode in {"1", "L", "I;16", "I"}
-                elif size not in self._sizes:
-                    self._mixed = True
-                # A header alone says little: decode too, until that would take minutes.
-                if self._pixels < _DECODE_PIXELS:
-                    self._pixels += size[0] * size[1]
-                    image.load()
-        except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            reason = "no PNG or JPEG" if isinstance(error, UnidentifiedImageError) else str(error)
-            raise TaskError(
-                "TASK",
-                f"the image in row {self._row} of column {self.name!r} cannot be decoded ({reason}); mend or remove it",
-            ) from error
+    def _too_many(self) -> bool:
+        return len(self._distinct) > MAX_CATEGORIES or self._long_value
 
-    def result(self) -> tuple[Column, ImageShape, list[str]]:
-        """The column, the shape and remarks. Images larger than MAX_IMAGE_SIDE are to be scaled down."""
-        # Of equally common sizes the larger, so that the answer does not depend on their order.
-        (width, height), _ = max(self._sizes.items(), key=lambda item: (item[1], item[0]))
-        remarks = []
-        if len(self._sizes) > 1 or self._mixed:
-            remarks.append(f"images differ in size: all are resized to {width} x {height} pixels")
-        if max(width, height) > MAX_IMAGE_SIDE:
-            scale = MAX_IMAGE_SIDE / max(width, height)
-            smaller = max(4, round(width * scale)), max(4, round(height * scale))
-            remarks.append(
-                f"images of {width} x {height} pixels are scaled down to {smaller[0]} x {smaller[1]} for training"
-            )
-            width, height = smaller
-        column = Column(name=self.name, kind=COLUMN_KIND_IMAGE)
-        return column, ImageShape(height=height, width=width, channels=1 if self._grey else 3), remarks
+    def _no_text(self) -> bool:
+        return self._missing == self._rows
+
+    def profile(self) -> ColumnProfile:
+        """What its owner looks at."""
+        profile = ColumnProfile(name=self.name, distinct=len(self._distinct))
+        if self._count and not self._words:
+            profile.minimum, profile.maximum = self._low, self._high
+        if self._text and (self._words or not self._count):
+            profile.mean_length = self._characters / max(self._rows - self._missing, 1)
+            profile.max_length = self._most_characters
+        return profile

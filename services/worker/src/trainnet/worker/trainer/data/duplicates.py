@@ -1,0 +1,78 @@
+"""Counts rows that repeat an earlier one, in constant memory.
+
+Rows are compared by 64-bit hashes. Beyond a million of them only those whose hash lies below a bound are kept: rows
+that are alike are all in or all out, so that the share of duplicates is the file's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from trainnet.worker.trainer.data.columns import as_bytes, is_media, is_number
+from trainnet.worker.trainer.data.permutation import mix
+
+MOST = 1 << 20
+Hashes = NDArray[np.uint64]
+
+
+class DuplicateScan:
+    """Takes batches of rows; columns of other types than numbers, text and bytes are not compared."""
+
+    def __init__(self) -> None:
+        self._kept: list[Hashes] = []
+        self._count = 0
+        self._bound = np.uint64(2**64 - 1)
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Takes the next rows."""
+        row = np.zeros(batch.num_rows, np.uint64)
+        for number, values in enumerate(batch.columns):
+            row = mix(row ^ _hashes(values)) + np.uint64(number)
+        # Zeros of an empty product are as good as any other number here.
+        row = mix(row)
+        self._kept.append(row[row <= self._bound])
+        self._count += len(self._kept[-1])
+        while self._count > MOST:
+            self._bound >>= np.uint64(1)
+            kept = np.concatenate(self._kept)
+            self._kept = [kept[kept <= self._bound]]
+            self._count = len(self._kept[0])
+
+    def result(self) -> tuple[int, int]:
+        """Rows that repeat another one, and rows that were compared."""
+        kept = np.concatenate(self._kept) if self._kept else np.zeros(0, np.uint64)
+        return len(kept) - len(np.unique(kept)), len(kept)
+
+
+def _hashes(values: pa.Array) -> Hashes:
+    kind = values.type
+    if is_number(kind) and not pa.types.is_decimal(kind):
+        numbers = pc.fill_null(pc.cast(values, pa.float64(), safe=False), 0.0).to_numpy(zero_copy_only=False)
+        bits = np.ascontiguousarray(numbers + 0.0).view(np.uint64)  # so that -0.0 is 0.0
+        return mix(bits ^ np.asarray(pc.is_null(values).to_numpy(zero_copy_only=False), np.uint64))
+    if is_media(kind):
+        return _of_bytes(as_bytes(values))
+    if pa.types.is_nested(kind):
+        return np.zeros(len(values), np.uint64)
+    if not pa.types.is_dictionary(kind):
+        values = pc.cast(values, pa.string()).dictionary_encode()
+    codes = pc.fill_null(values.indices, len(values.dictionary)).to_numpy(zero_copy_only=False)
+    texts = _of_bytes(pc.cast(pc.cast(values.dictionary, pa.string()), pa.binary()))
+    hashes: Hashes = np.append(texts, np.uint64(1))[codes]
+    return hashes
+
+
+def _of_bytes(values: pa.Array) -> Hashes:
+    return np.fromiter(
+        (
+            int.from_bytes(hashlib.blake2b(value or b"", digest_size=8).digest(), "little")
+            for value in values.to_pylist()
+        ),
+        np.uint64,
+        len(values),
+    )

@@ -1,0 +1,1 @@
+"""Files of owners as streams of Arrow batches: one module per format, `opening.open_source` chooses."""
