@@ -27,6 +27,7 @@ from trainnet.v1 import (
     job_pb2,
     job_pb2_grpc,
     merge_pb2_grpc,
+    model_pb2_grpc,
     operator_pb2_grpc,
     worker_pb2,
     worker_pb2_grpc,
@@ -88,6 +89,7 @@ class Coordinator:
         admin, aggregator = self.channel(self.secrets.admin_token), self.channel(self.secrets.aggregator_token)
         self.jobs = job_pb2_grpc.JobServiceStub(admin)
         self.datasets = dataset_pb2_grpc.DatasetServiceStub(admin)
+        self.models = model_pb2_grpc.ModelServiceStub(admin)
         self.operator = operator_pb2_grpc.OperatorServiceStub(admin)
         self.catalog = catalog_pb2_grpc.CatalogServiceStub(admin)
         self.merge = merge_pb2_grpc.MergeServiceStub(aggregator)

@@ -2,13 +2,12 @@
 
 import asyncio
 import dataclasses
-import secrets
 from typing import Any
 
 import pytest
 
+from services.coordinator.tests.data import SCHEMA, cut, ready, request, spec, uploaded
 from services.coordinator.tests.scene import Scene, keys
-from services.coordinator.tests.support import declaration, safetensors, store_part
 from trainnet.coordinator.domain import names
 from trainnet.coordinator.domain.catalog import ARCHITECTURES
 from trainnet.coordinator.domain.states import PlanState, TaskKind, TaskState
@@ -28,60 +27,10 @@ from trainnet.coordinator.usecases.errors import (
 )
 from trainnet.coordinator.usecases.jobs import PUBLIC_UPDATE_NORM, Jobs, completed
 from trainnet.coordinator.usecases.uploads import StoreAway
-from trainnet.runtime import digest
 from trainnet.runtime.errors import InvalidArgument
 from trainnet.runtime.presign import Credentials
 from trainnet.runtime.store import ObjectStore
 from trainnet.v1 import dataset_pb2, job_pb2, task_pb2, worker_pb2
-
-TABLE = b"a,b,label\n1,2,x\n3,4,y\n"
-SCHEMA = dataset_pb2.DataSchema(label="label", rows=100, classes=[dataset_pb2.LabelClass(name="x", rows=100)])
-
-
-def request(request_id: str = "", data: bytes = TABLE, **fields: Any) -> dataset_pb2.CreateDatasetRequest:
-    given = {"display_name": "table", "format": dataset_pb2.DATASET_FORMAT_CSV, **fields}
-    return dataset_pb2.CreateDatasetRequest(
-        request_id=request_id or secrets.token_hex(8), declaration=declaration(data), **given
-    )
-
-
-async def uploaded(scene: Scene) -> str:
-    """A data set that waits for its inspection."""
-    dataset, grant = await scene.datasets.create(request())
-    assert grant is not None
-    await store_part(grant, TABLE)
-    return (await scene.datasets.complete(dataset.name)).name
-
-
-async def ready(scene: Scene, worker: str) -> str:
-    name = await uploaded(scene)
-    fence = await scene.lease(worker)
-    result = task_pb2.TaskResult(inspect=task_pb2.InspectResult(schema=SCHEMA))
-    assert (await scene.results.complete(worker, fence, result)).outcome == worker_pb2.OUTCOME_RECEIVED
-    return name
-
-
-def spec(dataset: str, shards_: int = 2, holdout: float = 0.1, **fields: Any) -> job_pb2.JobSpec:
-    plan = dataset_pb2.ShardPlan(shards=shards_, holdout_fraction=holdout, seed=1)
-    given = {"dataset": dataset, "architecture": "mlp", "rounds": 1, "epochs": 1, **fields}
-    return job_pb2.JobSpec(plan=plan, **given)
-
-
-async def cut(scene: Scene, worker: str, fence: int, rows: tuple[int, ...] = (45, 45)) -> worker_pb2.Outcome:
-    """Hands in the shards of a PREPARE task."""
-    outputs = {f"shard-{index}": safetensors([index]) for index in range(len(rows))} | {"holdout": safetensors([9])}
-    for output, data in outputs.items():
-        await scene.upload(worker, fence, output, data)
-    answer = await scene.results.complete(
-        worker,
-        fence,
-        task_pb2.TaskResult(
-            outputs=[task_pb2.TaskOutput(output=name, digest=digest.of_bytes(data)) for name, data in outputs.items()],
-            prepare=task_pb2.PrepareResult(shard_rows=rows, holdout_rows=10),
-        ),
-    )
-    return answer.outcome
-
 
 # --- data sets ---
 

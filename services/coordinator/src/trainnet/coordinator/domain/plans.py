@@ -57,6 +57,10 @@ def completed(plan: Plan, data: Data | None) -> Plan:
     if data.split_column:
         plan = replace(plan, holdout_fraction=0.0)
     left = data.rows - _held_out(plan, data)
+    if left < 1:
+        if data.split_column:
+            raise BadPlan("shards", f"column {data.split_column} holds out every row: name another split_column")
+        raise BadPlan("holdout_fraction", f"of {data.rows} rows none is left to train on: hold out fewer")
     if plan.shards > left:
         raise BadPlan("shards", f"{plan.shards} shards are more than the {left} rows to train on: use fewer")
     return plan

@@ -47,7 +47,7 @@ class Datasets:
         reading = dataset_pb2.DatasetReading()
         reading.CopyFrom(request.reading)
         reading.label_column = reading.label_column or request.label_column
-        _check(reading, set())
+        _check(reading, [])
         stored = reading.SerializeToString(deterministic=True)
         row = await self._sources.declare(request, data_format, reading=stored, declared_reading=stored)
         if _reading(row.declared_reading) != reading:
@@ -135,6 +135,7 @@ class Datasets:
         prefixes = [names.dataset_prefix(row.id), *(names.plan_prefix(plan) for plan in plans)]
         await self._sources.erase(name, prefixes)
         async with self._context.database.write() as tx:
+            await shard_plans.part_from_jobs(tx, row.id)
             await tx.execute(update(jobs).where(jobs.c.dataset == row.id).values(dataset=None, plan=None))
             await tx.execute(delete(datasets).where(datasets.c.id == row.id))
 
@@ -246,17 +247,17 @@ def _reading(stored: bytes | None) -> dataset_pb2.DatasetReading:
     return dataset_pb2.DatasetReading.FromString(stored or b"")
 
 
-def _columns(row: Row[Any]) -> set[str]:
-    """Columns that an inspection found so far."""
+def _columns(row: Row[Any]) -> list[str]:
+    """Columns that an inspection found so far, in file order where it told."""
     if row.schema is None:
-        return set()
+        return []
     schema = dataset_pb2.DataSchema.FromString(row.schema)
     profile = dataset_pb2.DataProfile.FromString(row.profile or b"")
-    found = {column.name for column in schema.columns} | {column.name for column in profile.columns}
-    return (found | {schema.label, schema.split_column}) - {""}
+    shown, known = [column.name for column in profile.columns], [column.name for column in schema.columns]
+    return [name for name in dict.fromkeys((*shown, *known, schema.label, schema.split_column)) if name]
 
 
-def _check(reading: dataset_pb2.DatasetReading, columns: set[str]) -> None:
+def _check(reading: dataset_pb2.DatasetReading, columns: list[str]) -> None:
     if reading.ByteSize() > MAX_READING_BYTES:
         raise InvalidArgument(
             f"a reading of {reading.ByteSize()} bytes is too long: at most {MAX_READING_BYTES}", field="reading"

@@ -151,6 +151,12 @@ async def left(tx: Transaction, dataset: str) -> list[str]:
     return [row.id for row in await fetch_all(tx, plans, dataset=dataset)]
 
 
+async def part_from_jobs(tx: Transaction, dataset: str) -> None:
+    """Ended jobs forget the plans that go with a data set, their own or one of the same bytes."""
+    going = select(plans.c.id).where(plans.c.dataset == dataset)
+    await tx.execute(update(jobs).where(jobs.c.plan.in_(going)).values(plan=None))
+
+
 # --- inside ---
 
 

@@ -59,6 +59,11 @@ def downgrade() -> None:
     op.drop_index("ix_plans_identity", "plans")
     op.drop_column("plans", "identity")
     op.add_column("datasets", sa.Column("label_column", sa.String(200), nullable=False, server_default=""))
+    table = sa.table("datasets", sa.column("id"), sa.column("label_column"), sa.column("reading"))
+    found = op.get_bind().execute(sa.select(table.c.id, table.c.reading).where(table.c.reading.is_not(None)))
+    for row in found.all():
+        label = dataset_pb2.DatasetReading.FromString(row.reading).label_column
+        op.execute(table.update().where(table.c.id == row.id).values(label_column=label))
     for name in ("deleting", "profile", *_READINGS):
         op.drop_column("datasets", name)
 
