@@ -8,16 +8,20 @@ from trainnet.v1.task_pb2 import ModelSpec
 from trainnet.worker.errors import TaskError
 
 
-def number(model: ModelSpec, name: str) -> float:
-    """A number. Raises TaskError."""
+def number(model: ModelSpec, name: str, default: float | None = None) -> float:
+    """A number; `default` stands for one that is not there. Raises TaskError."""
+    if default is not None and name not in model.hyperparameters.fields:
+        return default
     value = _value(model, name)
     if value.WhichOneof("kind") != "number_value":
         raise _wrong(name, "a number")
     return value.number_value
 
 
-def integer(model: ModelSpec, name: str) -> int:
-    """A whole number. Raises TaskError."""
+def integer(model: ModelSpec, name: str, default: int | None = None) -> int:
+    """A whole number; `default` stands for one that is not there. Raises TaskError."""
+    if default is not None and name not in model.hyperparameters.fields:
+        return default
     return _whole(_value(model, name), name)
 
 
@@ -29,12 +33,24 @@ def integers(model: ModelSpec, name: str) -> list[int]:
     return [_whole(item, name) for item in value.list_value.values]
 
 
-def text(model: ModelSpec, name: str) -> str:
-    """A word. Raises TaskError."""
+def text(model: ModelSpec, name: str, default: str | None = None) -> str:
+    """A word; `default` stands for one that is not there. Raises TaskError."""
+    if default is not None and name not in model.hyperparameters.fields:
+        return default
     value = _value(model, name)
     if value.WhichOneof("kind") != "string_value":
         raise _wrong(name, "a word")
     return value.string_value
+
+
+def boolean(model: ModelSpec, name: str, *, default: bool) -> bool:
+    """Yes or no; `default` stands for one that is not there. Raises TaskError."""
+    if name not in model.hyperparameters.fields:
+        return default
+    value = _value(model, name)
+    if value.WhichOneof("kind") != "bool_value":
+        raise _wrong(name, "true or false")
+    return value.bool_value
 
 
 def _value(model: ModelSpec, name: str) -> Value:
