@@ -205,14 +205,19 @@ def test_integers_saturate_in_the_mean_and_wrap_in_the_sum() -> None:
     assert out.view("<i8").tolist() == [2000 + 2**63 - 1024 - 2**64, -2]
 
 
-@given(st.integers(8, 100), st.integers(1, 40))
-def test_slices_cover_a_model_once_between_elements(max_bytes: int, max_elements: int) -> None:
-    slices = cut(MODEL, max_bytes, max_elements)
+@given(st.integers(8, 100), st.integers(1, 40), st.integers(0, 300))
+def test_slices_cover_a_model_once_between_elements(max_bytes: int, max_elements: int, header_size: int) -> None:
+    slices = cut(MODEL, max_bytes, max_elements, header_size=header_size)
     assert [where.begin for where in slices] == [0, *[where.end for where in slices[:-1]]]
     assert slices[-1].end == SIZE
     assert sum(where.count for where in slices) == element_count(MODEL)
     assert all(where.nbytes <= max_bytes and where.count <= max_elements for where in slices)
     assert all(piece.end <= where.nbytes for where in slices for piece in where.pieces)
+
+
+def test_slices_begin_at_round_places_of_the_file() -> None:
+    tensors = layout([("w", "F32", (1000,))])
+    assert [88 + where.begin for where in cut(tensors, 1024, 1000, header_size=88)] == [88, 1024, 2048, 3072]
 
 
 def test_sum_of_squares_sees_every_value_that_is_not_finite() -> None:

@@ -93,7 +93,7 @@ class Checker:
             raise DigestMismatchError(f"{update.key} does not have the digest {update.digest}")
 
     def _values(self, work: CheckWork, file: TensorFile, cancel: threading.Event) -> Verdict:
-        slices = layout.cut(file.tensors, self._slice_bytes, self._slice_bytes // 4)
+        slices = layout.cut(file.tensors, self._slice_bytes, self._slice_bytes // 4, header_size=file.header_size)
         scratch = Scratch(max((where.count for where in slices), default=1))
         total = 0.0
         if work.update.size_bytes <= SMALL:

@@ -107,7 +107,7 @@ class Engine:
     def _slices(self, header: Header, *, grouped: bool = False) -> list[layout.Slice]:
         # A second sum takes memory, so slices get shorter; their fp64 partial sums then fill a read buffer.
         elements = self._slice_bytes // (8 if grouped else 4)
-        return layout.cut(header.file.tensors, self._slice_bytes, elements)
+        return layout.cut(header.file.tensors, self._slice_bytes, elements, header_size=header.file.header_size)
 
     def _merge_large(
         self, work: MergeWork, groups: list[Group], base: fold.AddBase, header: Header, cancel: threading.Event

@@ -68,17 +68,24 @@ def element_count(tensors: Iterable[TensorInfo]) -> int:
     return sum(tensor.count for tensor in tensors)
 
 
-def cut(tensors: Sequence[TensorInfo], max_bytes: int, max_elements: int) -> list[Slice]:
-    """Cuts a model, tensors in file order, into slices within both limits. Neighbours of one dtype become one piece."""
+def cut(tensors: Sequence[TensorInfo], max_bytes: int, max_elements: int, *, header_size: int = 0) -> list[Slice]:
+    """Cuts a model, tensors in file order, into slices within both limits. Neighbours of one dtype become one piece.
+
+    With the size of the header the first slice is shorter, so that the others begin at multiples of `max_bytes` in the
+    file: stores keep objects in chunks of a power of two, and a range over the seam of two costs them both.
+    """
     if max_bytes < 8 or max_elements < 1:
         raise ValueError("a slice holds one element at least")
+    lead = header_size % max_bytes
+    limit = max_bytes - lead if max_bytes - lead >= 8 else max_bytes
     slices: list[Slice] = []
     pieces: list[Piece] = []
     position = element = 0
     used = count = 0
 
     def close() -> None:
-        nonlocal position, element, used, count
+        nonlocal position, element, used, count, limit
+        limit = max_bytes
         if count:
             slices.append(Slice(position, position + used, element, count, tuple(pieces)))
             position, element = position + used, element + count
@@ -88,7 +95,7 @@ def cut(tensors: Sequence[TensorInfo], max_bytes: int, max_elements: int) -> lis
     for dtype, length in _runs(tensors):
         width, left = DTYPES[dtype][0], length
         while left:
-            taken = min(left, (max_bytes - used) // width, max_elements - count)
+            taken = min(left, (limit - used) // width, max_elements - count)
             if taken == 0:
                 close()
                 continue

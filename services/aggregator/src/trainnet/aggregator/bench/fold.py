@@ -39,7 +39,7 @@ def _fold(store: ObjectStore, work: MergeWork, terms: Sequence[Term], *, threads
     data_size = work.base.size_bytes - header.file.header_size
     base = fold.AddBase(work.base.key, header.file.header_size, sum(term.weight for term in terms))
     steps = [*fold.sum_steps(terms, data_size), base]
-    slices = layout.cut(header.file.tensors, slice_bytes, slice_bytes // 4)
+    slices = layout.cut(header.file.tensors, slice_bytes, slice_bytes // 4, header_size=header.file.header_size)
     began = time.perf_counter()
     pipeline.run(store, steps, slices, lambda _data: None, threads=threads, cancel=threading.Event())
     return time.perf_counter() - began
