@@ -35,6 +35,7 @@ OURS = frozenset(
 )
 _LARGEST = 10_000_000
 _DEEPEST = 1_024
+_MOST_PARAMETERS = 8_000_000_000
 _SCALAR_WORDS = ("int", "float", "bool", "str")
 
 
@@ -93,6 +94,22 @@ def make(family: Family, fields: Mapping[str, Any], spec: ModelSpec, owners: Map
         return family.configuration_class()(**fields, **labels(spec))
     except Exception as error:  # transformers checks by whatever comes to hand
         raise unfit(family, owners, error) from error
+
+
+def check_size(family: Family, config: Any, owners: Mapping[str, Any]) -> None:
+    """Builds the model without memory. Raises TaskError where it cannot be built or nobody could train it."""
+    import torch
+
+    try:
+        with torch.device("meta"):
+            module = family.model_class()(config)
+    except Exception as error:  # as above
+        raise unfit(family, owners, error) from error
+    parameters = sum(parameter.numel() for parameter in module.parameters())
+    if parameters > _MOST_PARAMETERS:
+        raise TaskError(
+            "TASK", f"the configuration makes {parameters / 1e9:.1f} billion parameters, at most 8 are taken"
+        )
 
 
 def labels(spec: ModelSpec) -> dict[str, Any]:

@@ -15,8 +15,9 @@ from trainnet.worker.trainer.models.sizes import SIZES, Fields
 
 @dataclass(frozen=True)
 class Family:
-    """One architecture. `head` begins the names of tensors that belong to the classes of one data set; `positions` is
-    the field that bounds a text's tokens; `lora_targets` are the layers that an adapter is usually put on."""
+    """One architecture. `head` begins the names of tensors that belong to the classes of one data set, `optional`
+    those of parts that a base may lack or that follow from the configuration; `positions` is the field that bounds a
+    text's tokens; `lora_targets` are the layers that an adapter is usually put on."""
 
     architecture: str
     package: str
@@ -24,6 +25,7 @@ class Family:
     model: str
     auto_class: str
     head: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
     positions: str = ""
     lora_targets: tuple[str, ...] = ()
 
@@ -44,9 +46,15 @@ class Family:
         """Whether a tensor belongs to the classes of one data set."""
         return name.startswith(self.head) if self.head else False
 
+    def may_lack(self, name: str) -> bool:
+        """Whether a base does without this tensor, and the seed's takes its place."""
+        return self.is_head(name) or (bool(self.optional) and name.startswith(self.optional))
+
     def _attribute(self, name: str) -> Any:
         # Its warnings speak to who calls it: about keys that we check, and packages that we do without.
-        importlib.import_module("transformers").logging.set_verbosity_error()
+        logging = importlib.import_module("transformers").logging
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
         return getattr(importlib.import_module(f"transformers.models.{self.package}"), name)
 
 
@@ -87,6 +95,8 @@ FAMILIES: Mapping[str, Family] = {
             "BertForSequenceClassification",
             "AutoModelForSequenceClassification",
             head=("classifier.",),
+            # Sentence encoders average their tokens instead.
+            optional=("bert.pooler.",),
             positions="max_position_embeddings",
             lora_targets=("query", "value"),
         ),
@@ -105,6 +115,8 @@ FAMILIES: Mapping[str, Family] = {
             "WhisperConfig",
             "WhisperForConditionalGeneration",
             "AutoModelForSpeechSeq2Seq",
+            # Sines of the position: a model that hears fewer seconds has fewer of them.
+            optional=("model.encoder.embed_positions.",),
             positions="max_target_positions",
             lora_targets=("q_proj", "v_proj"),
         ),

@@ -38,6 +38,7 @@ def make_parts(family: Family, spec: ModelSpec, base: Parts | None, sample: Path
     maker = makers.get(family.architecture, _text)
     parts = maker(family, spec, fields, owners, base, sample)
     config = configuration.make(family, {**fields, **owners}, spec, owners)
+    configuration.check_size(family, config, owners)
     return {CONFIG: configuration.write(family, config), **parts}
 
 
