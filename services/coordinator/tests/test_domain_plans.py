@@ -40,6 +40,12 @@ def test_a_plan_that_fits_stays_as_it_is(plan: Plan, data: Data | None) -> None:
         ({"kind": ShardKind.DIRICHLET, "alpha": 1.0}, TEXT, "kind", "need a label with classes"),
         ({"kind": ShardKind.STRATIFIED}, None, "kind", "there are no data to make stratified shards of: use iid"),
         ({"shards": 91}, TABLE, "shards", "91 shards are more than the 90 rows to train on: use fewer"),
+        (
+            {"shards": 80_000, "kind": ShardKind.DIRICHLET, "alpha": 1.0},
+            Data(rows=10**6, classes=300),
+            "shards",
+            "300 classes take at most 66666 dirichlet shards: use fewer",
+        ),
         ({"shards": 61}, SPLIT, "shards", "61 shards are more than the 60 rows to train on"),
         ({}, replace(SPLIT, split_holdout_rows=100), "shards", "column split holds out every row"),
         ({}, Data(rows=1, classes=1), "holdout_fraction", "of 1 rows none is left to train on"),
@@ -66,7 +72,7 @@ def test_a_plan_is_known_by_all_that_its_shards_follow_from() -> None:
         identity("CSV", "sha256:2", b"schema", IID),
         identity("CSV", "sha256:1", b"another", IID),
         *(
-            identity("CSV", "sha256:1", b"schema", replace(IID, **change))  # type: ignore[arg-type]  # as they are
+            identity("CSV", "sha256:1", b"schema", replace(IID, **change))
             for change in (
                 {"kind": ShardKind.STRATIFIED},
                 {"shards": 3},

@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 MIN_ALPHA, MAX_ALPHA = 0.001, 1000.0
+MAX_SHARES = 20_000_000
+"""Shares that a worker draws for Dirichlet shards: one for each class and shard."""
 
 
 class ShardKind(StrEnum):
@@ -63,6 +65,9 @@ def completed(plan: Plan, data: Data | None) -> Plan:
         raise BadPlan("holdout_fraction", f"of {data.rows} rows none is left to train on: hold out fewer")
     if plan.shards > left:
         raise BadPlan("shards", f"{plan.shards} shards are more than the {left} rows to train on: use fewer")
+    if plan.kind is ShardKind.DIRICHLET and plan.shards * data.classes > MAX_SHARES:
+        most = MAX_SHARES // data.classes
+        raise BadPlan("shards", f"{data.classes} classes take at most {most} dirichlet shards: use fewer")
     return plan
 
 
