@@ -12,9 +12,10 @@ from trainnet.coordinator.domain.catalog import ARCHITECTURES, Architecture, Dat
 from trainnet.v1 import dataset_pb2, task_pb2
 from trainnet.worker import protocol
 from trainnet.worker.errors import TaskError
-from trainnet.worker.trainer.cache import RowsCache
 from trainnet.worker.trainer.context import TaskContext
+from trainnet.worker.trainer.inputs.store import InputStore
 from trainnet.worker.trainer.tasks import run_task
+from trainnet.worker.trainer.workbench import Workbench
 
 SMALL: dict[str, Any] = {"batch_size": 256, "params": 16}
 
@@ -25,6 +26,7 @@ class Trainer:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._count = 0
+        self._workbench = Workbench(torch.device("cpu"), InputStore(folder / "inputs", 10**9))
 
     def run(
         self, spec: task_pb2.TaskSpec, inputs: dict[str, Path]
@@ -36,7 +38,7 @@ class Trainer:
         context = TaskContext(
             inputs, out, on_progress=lambda step: None, on_output=lambda item: outputs.update({item.output: item})
         )
-        return run_task(spec, context, RowsCache(), torch.device("cpu")), outputs
+        return run_task(spec, context, self._workbench), outputs
 
     def job(self, model: task_pb2.ModelSpec, shard: Path | None) -> task_pb2.TaskResult:
         """A job of one round and one shard, evaluation included where there are data."""

@@ -16,7 +16,8 @@ from trainnet.local.demo import baseline, mnist, model, run
 from trainnet.local.errors import LocalError
 from trainnet.v1.dataset_pb2 import COLUMN_KIND_IMAGE, Column, DataSchema, ImageShape, LabelClass
 from trainnet.v1.task_pb2 import ModelSpec
-from trainnet.worker.trainer.encode import as_input, read_rows
+from trainnet.worker.trainer.inputs.encoding import Batch
+from trainnet.worker.trainer.inputs.images import ImageEncoding
 from trainnet.worker.trainer.models import build
 
 HYPERPARAMETERS: dict[str, float | str] = {
@@ -37,6 +38,15 @@ def schema(rows: int) -> DataSchema:
         classes=[LabelClass(name=str(digit), rows=rows // 10) for digit in range(10)],
         image=ImageShape(height=28, width=28, channels=1),
         rows=rows,
+    )
+
+
+def read_rows(path: Path) -> Batch:
+    """What the worker makes of a Parquet file of images."""
+    encoding = ImageEncoding(schema(500), 28, 28, 1)
+    blocks = list(encoding.examples(path))
+    return encoding.batch(
+        {name: torch.from_numpy(np.concatenate([block[name] for block in blocks])) for name in blocks[0]}
     )
 
 
@@ -62,12 +72,12 @@ def test_the_plain_model_is_the_workers_model(images: Path, tmp_path: Path) -> N
     save_file(module.state_dict(), tmp_path / "model.safetensors")
     (tmp_path / "config.json").write_text(json.dumps(config(500)))
     found, weights = model.load(tmp_path)
-    rows = read_rows(images, schema(500))
+    rows = read_rows(images)
     with torch.inference_mode():
-        theirs = module(as_input(rows.x))
-        ours = model.cnn(weights, as_input(rows.x))
+        theirs = module(rows["pixel_values"])
+        ours = model.cnn(weights, rows["pixel_values"])
     assert torch.allclose(ours, theirs, atol=1e-6)
-    right = int((theirs.argmax(1) == rows.y).sum())
+    right = int((theirs.argmax(1) == rows["label"]).sum())
     assert model.accuracy(weights, found["labels"], images) == (right, 500)
 
 
@@ -79,7 +89,7 @@ def test_a_model_of_another_kind_is_refused(tmp_path: Path) -> None:
 
 def test_one_machine_learns_from_all_rows_that_are_not_held_out(images: Path, tmp_path: Path) -> None:
     cut = baseline.cut(images, schema(500), 0.2, seed=0, folder=tmp_path / "rows")
-    assert (len(read_rows(cut.holdout, schema(500))), len(read_rows(cut.rest, schema(500)))) == (100, 400)
+    assert [len(read_rows(path)["label"]) for path in (cut.holdout, cut.rest)] == [100, 400]
     seen: list[tuple[int, int]] = []
     folder, show = tmp_path / "baseline", lambda step, steps: seen.append((step, steps))
     trained = baseline.train_alone(config(500), cut.rest, epochs=10, seed=0, folder=folder, show=show)

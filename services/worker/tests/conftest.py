@@ -22,10 +22,11 @@ from sklearn.datasets import load_breast_cancer, load_digits, load_iris
 from trainnet.runtime import digest as digests
 from trainnet.v1 import artifact_pb2, dataset_pb2, job_pb2, task_pb2, worker_pb2, worker_pb2_grpc
 from trainnet.worker.protocol import OutputFile, Step
-from trainnet.worker.trainer.cache import RowsCache
 from trainnet.worker.trainer.context import TaskContext
-from trainnet.worker.trainer.process import set_up_torch
+from trainnet.worker.trainer.devices import set_up_torch
+from trainnet.worker.trainer.inputs.store import InputStore
 from trainnet.worker.trainer.tasks import run_task
+from trainnet.worker.trainer.workbench import Workbench
 
 COMMON = {"optimizer": "sgd", "learning_rate": 0.05, "momentum": 0.9, "weight_decay": 0, "batch_size": 16}
 
@@ -89,8 +90,7 @@ class Tasks:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._device = set_up_torch(1)
-        self._rows = RowsCache()
+        self._workbench = Workbench(set_up_torch(1), InputStore(folder / "inputs", 10**9))
         self._runs = 0
         self.steps: list[Step] = []
 
@@ -106,7 +106,7 @@ class Tasks:
             on_progress=self.steps.append,
             on_output=lambda output: outputs.update({output.output: output}),
         )
-        return run_task(spec, context, self._rows, self._device), outputs
+        return run_task(spec, context, self._workbench), outputs
 
     def inspect(self, path: Path, label: str = "") -> dataset_pb2.DataSchema:
         kind = dataset_pb2.DATASET_FORMAT_PARQUET if path.suffix == ".parquet" else dataset_pb2.DATASET_FORMAT_CSV

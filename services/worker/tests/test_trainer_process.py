@@ -37,7 +37,7 @@ class Slot:
 
 @pytest.fixture
 async def slot(tmp_path: Path, eventually: Any) -> AsyncIterator[Slot]:
-    trainer = TrainerProcess(0, threads=1, on_change=lambda: None)
+    trainer = TrainerProcess(0, threads=1, inputs=tmp_path / "inputs", max_inputs=10**9, on_change=lambda: None)
     running = asyncio.create_task(trainer.run())
     await eventually(lambda: trainer.free, "warm trainer", 60)
     yield Slot(trainer, tmp_path)
@@ -128,14 +128,23 @@ def test_a_trainer_dies_with_its_agent(tmp_path: Path) -> None:
             "-c",
             textwrap.dedent("""
             import asyncio
+            import sys
+            from pathlib import Path
             from trainnet.worker.agent.trainers import TrainerProcess
 
             async def main():
-                trainer = TrainerProcess(0, threads=1, on_change=lambda: print(trainer.pid, trainer.free, flush=True))
+                trainer = TrainerProcess(
+                    0,
+                    threads=1,
+                    inputs=Path(sys.argv[1]),
+                    max_inputs=10**9,
+                    on_change=lambda: print(trainer.pid, trainer.free, flush=True),
+                )
                 await trainer.run()
 
             asyncio.run(main())
             """),
+            str(tmp_path),
         ],
         stdout=subprocess.PIPE,
         text=True,

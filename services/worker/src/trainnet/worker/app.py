@@ -20,7 +20,7 @@ from trainnet.worker.agent.capabilities import device_is_plain
 from trainnet.worker.agent.downloads import download
 from trainnet.worker.agent.registration import register
 from trainnet.worker.agent.session import TokenVoid
-from trainnet.worker.agent.storage import CACHE, WORK, AgentFolder, Identity
+from trainnet.worker.agent.storage import CACHE, INPUTS, WORK, AgentFolder, Identity
 from trainnet.worker.agent.trainers import TrainerProcess
 from trainnet.worker.agent.transfers import SMALL, open_http
 from trainnet.worker.agent.work import Performer
@@ -87,6 +87,8 @@ async def _serve(
         TrainerProcess(
             index,
             threads=settings.threads_per_slot,
+            inputs=settings.data_dir / INPUTS,
+            max_inputs=settings.max_inputs,
             on_change=on_change,
             max_memory=settings.max_memory_per_slot,
         )
@@ -107,7 +109,7 @@ async def _serve(
     http = await stack.enter_async_context(open_http(read_ahead=PIECE if bandwidth.limited else SMALL))
     cache = ArtifactCache(
         settings.data_dir / CACHE,
-        settings.max_disk,
+        settings.max_downloads,
         lambda artifact, path, refresh: download(http, bandwidth, artifact, path, refresh),
     )
     agent = Agent(settings, identity, folder, trainers, cache, lambda: _touch_ready(settings))

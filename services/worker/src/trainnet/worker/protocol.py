@@ -28,8 +28,10 @@ PART_SIZE = 64 * 1024 * 1024
 CANCELLED = "CANCELLED"
 """Reason of the `error` that answers a cancelled run."""
 
-ARCHITECTURES = ("cnn", "mlp", "noop")
+ARCHITECTURES = ("bert", "cnn", "distilbert", "gpt2", "mlp", "mobilenet_v2", "noop", "vit", "whisper")
 """What this version can train."""
+
+_PARTS = ("bundle", "frozen")
 
 Message = dict[str, Any]
 
@@ -92,15 +94,22 @@ def input_artifacts(spec: TaskSpec) -> dict[str, Artifact]:
             return {"source": spec.inspect.source}
         case "prepare":
             return {"source": spec.prepare.source}
+        case "initialize":
+            task = spec.initialize
+            return _present(task, "sample", "base_weights") | _present(task.base_parts, *_PARTS)
         case "train":
-            inputs = {"base": spec.train.base}
-            if spec.train.HasField("shard"):
-                inputs["shard"] = spec.train.shard
-            return inputs
+            return {"base": spec.train.base} | _present(spec.train, "shard") | _present(spec.train.parts, *_PARTS)
         case "evaluate":
-            return {"weights": spec.evaluate.weights, "holdout": spec.evaluate.holdout}
+            inputs = {"weights": spec.evaluate.weights, "holdout": spec.evaluate.holdout}
+            return inputs | _present(spec.evaluate.parts, *_PARTS)
+        case "export":
+            return {"weights": spec.export.weights} | _present(spec.export.parts, *_PARTS)
         case _:
             return {}
+
+
+def _present(message: Any, *names: str) -> dict[str, Artifact]:
+    return {name: getattr(message, name) for name in names if message.HasField(name)}
 
 
 def output_message(run_id: int, output: OutputFile) -> Message:

@@ -66,7 +66,9 @@ class WorkerSettings(LogSettings):
         description="the most memory that training may take, all slots together, like 8GB: at least 1GB a slot",
     )
     max_disk: Annotated[int, BeforeValidator(parse_size)] = Field(
-        default=10 * 10**9, ge=10**6, description="the most that the cache may take, like 10GB"
+        default=10 * 10**9,
+        ge=10**6,
+        description="the most that the cache may take, like 10GB: half for downloads, half for inputs made of them",
     )
     max_bandwidth: Annotated[int | None, BeforeValidator(parse_rate)] = Field(
         default=None,
@@ -95,6 +97,16 @@ class WorkerSettings(LogSettings):
     def threads_per_slot(self) -> int:
         """Threads of each slot, never less than one."""
         return self.threads or max(1, usable_cores() // self.slots)
+
+    @property
+    def max_inputs(self) -> int:
+        """Bytes that prepared inputs may take."""
+        return self.max_disk // 2
+
+    @property
+    def max_downloads(self) -> int:
+        """Bytes that downloaded artifacts may take."""
+        return self.max_disk - self.max_inputs
 
     @property
     def max_memory_per_slot(self) -> int | None:

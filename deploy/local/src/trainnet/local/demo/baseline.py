@@ -15,12 +15,15 @@ from trainnet.v1.artifact_pb2 import Artifact
 from trainnet.v1.dataset_pb2 import DATASET_FORMAT_PARQUET, SHARD_KIND_IID, DataSchema, ShardPlan
 from trainnet.v1.task_pb2 import InitializeSpec, ModelSpec, PrepareSpec, TrainSpec
 from trainnet.worker.protocol import Step
-from trainnet.worker.trainer.cache import RowsCache
 from trainnet.worker.trainer.context import TaskContext
 from trainnet.worker.trainer.data.prepare import prepare
 from trainnet.worker.trainer.initialize import initialize
+from trainnet.worker.trainer.inputs.store import InputStore
 from trainnet.worker.trainer.train import train
 from trainnet.worker.trainer.weights import read_weights
+from trainnet.worker.trainer.workbench import Workbench
+
+_MAX_INPUTS = 10**9
 
 
 @dataclass(frozen=True)
@@ -80,8 +83,9 @@ def train_alone(
 
     spec = TrainSpec(model=model, shard=Artifact(digest="rows"), epochs=epochs, seed=seed)
     context = _context({"base": base, "shard": rows}, folder, count)
+    workbench = Workbench(torch.device("cpu"), InputStore(folder / "inputs", _MAX_INPUTS))
     began = time.perf_counter()
-    train(spec, context, RowsCache(), torch.device("cpu"))
+    train(spec, context, workbench)
     seconds = time.perf_counter() - began
     delta = read_weights(folder / "update.safetensors")
     return Trained({name: value + delta[name] for name, value in read_weights(base).items()}, steps, seconds)

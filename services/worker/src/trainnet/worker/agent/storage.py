@@ -16,6 +16,7 @@ from trainnet.worker.errors import AgentError, AlreadyRunning
 IDENTITY = "worker.json"
 CONTRIBUTION = "contribution.json"
 CACHE = "cache"
+INPUTS = "inputs"
 WORK = "work"
 _LOCK = "agent.lock"
 
@@ -111,7 +112,7 @@ class AgentFolder:
 
     def wipe(self) -> None:
         """Removes identity, cache and everything else of the worker."""
-        for name in (CACHE, WORK):
+        for name in (CACHE, INPUTS, WORK):
             shutil.rmtree(self.path / name, ignore_errors=True)
         for name in (IDENTITY, CONTRIBUTION):
             (self.path / name).unlink(missing_ok=True)

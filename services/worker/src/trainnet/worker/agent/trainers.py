@@ -56,14 +56,25 @@ class TrainerProcess:
     """One slot. `run` keeps a process alive; `execute` gives it one task at a time."""
 
     def __init__(
-        self, index: int, *, threads: int, on_change: Callable[[], None], max_memory: int | None = None
+        self,
+        index: int,
+        *,
+        threads: int,
+        inputs: Path,
+        max_inputs: int,
+        on_change: Callable[[], None],
+        max_memory: int | None = None,
     ) -> None:
-        """`max_memory`: bytes beyond which the process is killed and its task failed."""
+        """`max_memory`: bytes beyond which the process is killed and its task failed.
+
+        `inputs`: the folder for prepared inputs that the slots of a worker share, of at most `max_inputs` bytes.
+        """
         self.index = index
         self.holder: int | None = None
         """Fence of the task that the slot is kept for."""
         self.info: TrainerInfo | None = None
         self._threads, self._max_memory = threads, max_memory
+        self._inputs, self._max_inputs = inputs, max_inputs
         self._on_change = on_change
         self._process: asyncio.subprocess.Process | None = None
         self._warm = False
@@ -150,6 +161,9 @@ class TrainerProcess:
         environment = {
             **os.environ,
             "TRAINNET_TRAINER_THREADS": str(self._threads),
+            "TRAINNET_TRAINER_SLOT": str(self.index),
+            "TRAINNET_TRAINER_INPUTS": str(self._inputs),
+            "TRAINNET_TRAINER_MAX_INPUTS": str(self._max_inputs),
             "TRAINNET_TRAINER_PARENT": str(os.getpid()),
             "OMP_NUM_THREADS": str(self._threads),
             "MKL_NUM_THREADS": str(self._threads),

@@ -25,18 +25,18 @@ from trainnet.worker.protocol import (
     output_message,
     progress_message,
 )
-from trainnet.worker.trainer.cache import RowsCache
 from trainnet.worker.trainer.context import Cancelled, TaskContext
+from trainnet.worker.trainer.devices import device_name, is_out_of_memory, set_up_torch
+from trainnet.worker.trainer.inputs.store import InputStore
 from trainnet.worker.trainer.tasks import run_task
+from trainnet.worker.trainer.workbench import Workbench
 
 
 class Trainer:
-    """Runs tasks one after the other; remembers decoded shards between them."""
+    """Runs tasks one after the other."""
 
-    def __init__(self, send: Callable[[Message], None], device: torch.device) -> None:
-        self._send = send
-        self._device = device
-        self._rows = RowsCache()
+    def __init__(self, send: Callable[[Message], None], workbench: Workbench) -> None:
+        self._send, self._workbench = send, workbench
         self._log = structlog.get_logger(__name__)
 
     def run(self, command: Message, cancelled: Callable[[], bool]) -> None:
@@ -52,18 +52,19 @@ class Trainer:
         )
         try:
             spec = TaskSpec.FromString(base64.b64decode(command["spec"]))
-            result = run_task(spec, context, self._rows, self._device)
+            result = run_task(spec, context, self._workbench)
         except Cancelled:
             self._fail(run_id, CANCELLED, "cancelled")
         except TaskError as error:
             self._fail(run_id, error.reason, error.message)
-        except (MemoryError, torch.OutOfMemoryError):
-            self._fail(run_id, "WORKER", "out of memory: the task needs more than this machine has free")
         except OSError as error:
             self._log.exception("task failed")
             self._fail(run_id, "WORKER", f"the disk failed: {error.strerror or error} ({error.filename})")
         except Exception as error:  # noqa: BLE001  # whatever it was, the agent must hear of it
             self._log.exception("task failed")
+            if is_out_of_memory(error):
+                self._fail(run_id, "WORKER", "out of memory: the task needs more than this machine has free")
+                return
             self._fail(run_id, "WORKER", f"unexpected {type(error).__name__}: {str(error)[:500]}")
         else:
             self._send(
@@ -107,26 +108,10 @@ class _Commands:
         os._exit(0)
 
 
-def set_up_torch(threads: int) -> torch.device:
-    """Same input, same bytes: deterministic kernels only, a fixed number of threads."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.set_num_threads(threads)
-    if torch.get_num_interop_threads() != 1:  # can be set once in a process
-        torch.set_num_interop_threads(1)
-    torch.use_deterministic_algorithms(True)
-    torch.backends.cudnn.benchmark = False
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    if torch.backends.mps.is_available():
-        return torch.device("mps")
-    return torch.device("cpu")
-
-
-def serve(source: BinaryIO, sink: BinaryIO, threads: int) -> None:
+def serve(source: BinaryIO, sink: BinaryIO, device: torch.device, inputs: InputStore) -> None:
     """Serves until the agent closes `source`."""
     commands = _Commands(source)
     commands.start()
-    device = set_up_torch(threads)
 
     def send(message: Message) -> None:
         try:
@@ -135,7 +120,7 @@ def serve(source: BinaryIO, sink: BinaryIO, threads: int) -> None:
         except BrokenPipeError:
             os._exit(0)
 
-    trainer = Trainer(send, device)
+    trainer = Trainer(send, Workbench(device, inputs))
     send({"type": "ready", "device": device.type, "device_name": device_name(device), "torch": torch.__version__})
     while True:
         command = commands.runs.get()
@@ -143,14 +128,11 @@ def serve(source: BinaryIO, sink: BinaryIO, threads: int) -> None:
         commands.forget(command["id"])
 
 
-def device_name(device: torch.device) -> str:
-    """Name of the accelerator; empty for the processor, which the agent names."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else ""
-
-
 def main() -> None:
     """Entry point: commands on standard input, answers on standard output, logs on standard error."""
     sink = os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=1 << 16)
     # A library that prints must not get between our lines.
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    serve(sys.stdin.buffer, sink, int(os.environ.get("TRAINNET_TRAINER_THREADS", "1")))
+    device = set_up_torch(int(os.environ["TRAINNET_TRAINER_THREADS"]), int(os.environ["TRAINNET_TRAINER_SLOT"]))
+    inputs = InputStore(Path(os.environ["TRAINNET_TRAINER_INPUTS"]), int(os.environ["TRAINNET_TRAINER_MAX_INPUTS"]))
+    serve(sys.stdin.buffer, sink, device, inputs)

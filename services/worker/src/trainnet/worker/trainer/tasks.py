@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import torch
-
 from trainnet.v1.task_pb2 import TaskResult, TaskSpec
 from trainnet.worker.errors import TaskError
 from trainnet.worker.trainer import noop
-from trainnet.worker.trainer.cache import RowsCache
 from trainnet.worker.trainer.context import TaskContext
 from trainnet.worker.trainer.data.inspect import inspect
 from trainnet.worker.trainer.data.prepare import prepare
 from trainnet.worker.trainer.evaluate import evaluate
 from trainnet.worker.trainer.initialize import initialize
 from trainnet.worker.trainer.train import train
+from trainnet.worker.trainer.workbench import Workbench
 
 
-def run_task(spec: TaskSpec, context: TaskContext, rows: RowsCache, device: torch.device) -> TaskResult:
+def run_task(spec: TaskSpec, context: TaskContext, workbench: Workbench) -> TaskResult:
     """Does a task. Raises TaskError or Cancelled."""
     match spec.WhichOneof("work"):
         case "inspect":
@@ -30,8 +28,8 @@ def run_task(spec: TaskSpec, context: TaskContext, rows: RowsCache, device: torc
         case "train" if spec.train.model.architecture == "noop":
             return noop.train(spec.train, context)
         case "train":
-            return train(spec.train, context, rows, device)
+            return train(spec.train, context, workbench)
         case "evaluate":
-            return evaluate(spec.evaluate, context, device)
+            return evaluate(spec.evaluate, context, workbench)
         case other:
             raise TaskError("WORKER", f"this worker does not know the task {other}: update it")

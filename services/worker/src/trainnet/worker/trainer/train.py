@@ -2,98 +2,160 @@
 
 from __future__ import annotations
 
-import math
+import contextlib
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor
 
-from trainnet.v1.task_pb2 import ModelSpec, TaskResult, TrainSpec
+from trainnet.v1.task_pb2 import TaskResult, TrainSpec
 from trainnet.worker.errors import TaskError
-from trainnet.worker.trainer.cache import RowsCache
 from trainnet.worker.trainer.context import TaskContext
-from trainnet.worker.trainer.encode import as_input
-from trainnet.worker.trainer.hyperparameters import integer, number, text
-from trainnet.worker.trainer.models import build
-from trainnet.worker.trainer.weights import load_into, read_weights, write_weights
+from trainnet.worker.trainer.devices import autocast_dtype, free_memory, is_out_of_memory
+from trainnet.worker.trainer.inputs.examples import Examples, Feed
+from trainnet.worker.trainer.losses import Losses, diverged
+from trainnet.worker.trainer.models import Model
+from trainnet.worker.trainer.optimizers import Proximal, make_optimizer, set_learning_rate
+from trainnet.worker.trainer.recipe import Recipe
+from trainnet.worker.trainer.weights import read_weights, write_weights
+from trainnet.worker.trainer.workbench import Workbench
 
 
-def train(spec: TrainSpec, context: TaskContext, rows_cache: RowsCache, device: torch.device) -> TaskResult:
+@dataclass(frozen=True)
+class Trained:
+    """How a round went."""
+
+    loss: float
+    samples: int
+    seconds: float
+
+
+def train(spec: TrainSpec, context: TaskContext, workbench: Workbench) -> TaskResult:
     """Writes `update`: trained minus base, F32, in the base's tensor order.
 
     Fixed by (base, shard, spec): the seed orders the batches and drops units. Metrics: `loss` is the mean over the
-    last epoch, `train_s` the loop alone. Raises TaskError, TASK when the loss leaves the finite numbers.
+    last pass, `train_s` the loop alone, `truncated` the examples that were cut to fit the model. Where memory does not
+    suffice, the round starts over once with batches of half the size; the steps stay what they were. Raises TaskError,
+    TASK when the loss leaves the finite numbers.
     """
     context.loading()
+    recipe = Recipe.of(spec)
     base = read_weights(context.inputs["base"])
-    rows = rows_cache.get(spec.shard, context.inputs["shard"], spec.model.schema)
-    model = build(spec.model, spec.seed)
-    load_into(model, base)
-    model.to(device).train()
-    optimizer = make_optimizer(spec.model, model)
+    model = workbench.model(spec.model, spec.parts, context.inputs)
+    examples = workbench.examples(spec.shard, "shard", model, context)
+    if len(examples) == 0:
+        raise TaskError("TASK", "the shard has no rows to train on: cut the data set into fewer shards")
 
-    batch_size = integer(spec.model, "batch_size")
-    steps_per_epoch = -(-len(rows) // batch_size)
-    total = steps_per_epoch * spec.epochs
-    torch.manual_seed(spec.seed)  # dropout
-    order = torch.Generator().manual_seed(spec.seed)
-    epoch_loss = torch.zeros((), dtype=torch.float64)
-    step = 0
+    trained = _unless_out_of_memory(recipe, spec.seed, base, model, examples, context, workbench)
+    if trained is None:
+        free_memory(workbench.device)
+        recipe = recipe.halved()
+        trained = _unless_out_of_memory(recipe, spec.seed, base, model, examples, context, workbench)
+    if trained is None:
+        raise TaskError(
+            "WORKER",
+            f"out of memory, also with batches of {recipe.batch_size} in place of {recipe.batch_size * 2}: "
+            "lower batch_size",
+        )
+
+    context.encoding()
+    after = model.weights()
+    update = {name: after[name].to("cpu") - tensor for name, tensor in base.items()}
+    if not all(bool(torch.isfinite(delta).all()) for delta in update.values()):
+        raise diverged()
+    context.output(write_weights("update", context.out / "update.safetensors", update))
+    metrics = {
+        "loss": trained.loss,
+        "train_s": trained.seconds,
+        "samples_per_s": trained.samples / trained.seconds if trained.seconds else 0.0,
+        "examples": len(examples),
+        "batch_size": recipe.batch_size,
+    }
+    if examples.truncated:
+        metrics["truncated"] = examples.truncated
+    return TaskResult(metrics=metrics)
+
+
+def _unless_out_of_memory(
+    recipe: Recipe,
+    seed: int,
+    base: dict[str, Tensor],
+    model: Model,
+    examples: Examples,
+    context: TaskContext,
+    workbench: Workbench,
+) -> Trained | None:
+    """None where memory did not suffice. What the attempt held is free again on return, its traceback included."""
+    try:
+        return run(recipe, seed, base, model, examples, context, workbench)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+    return None
+
+
+def run(
+    recipe: Recipe,
+    seed: int,
+    base: dict[str, Tensor],
+    model: Model,
+    examples: Examples,
+    context: TaskContext,
+    workbench: Workbench,
+) -> Trained:
+    """The round: leaves the trained weights in the model. Raises TaskError and Cancelled."""
+    device, objective, encoding = workbench.device, model.objective, model.encoding
+    model.load(base)
+    model.module.train()
+    module = workbench.compiled(model) if recipe.compile and device.type == "cuda" else model.module
+    parameters = [parameter for parameter in model.module.parameters() if parameter.requires_grad]
+    optimizer = make_optimizer(recipe, parameters, device)
+    proximal = Proximal(parameters, recipe.fedprox_mu)
+    dtype = autocast_dtype(recipe.precision, device)
+    scaler = torch.amp.GradScaler(device.type, enabled=dtype is torch.float16 and device.type == "cuda")
+    autocast = torch.autocast(device.type, dtype) if dtype else contextlib.nullcontext()
+
+    feed, losses = Feed(examples, device), Losses()
+    steps = recipe.steps(len(examples))
+    torch.manual_seed(seed)  # dropout
+    optimizer.zero_grad()
 
     context.running()
     started = time.perf_counter()
-    for _epoch in range(spec.epochs):
-        shuffled = torch.randperm(len(rows), generator=order)
-        epoch_loss = torch.zeros((), device=device)
-        for batch in torch.split(shuffled, batch_size):
-            x = as_input(rows.x[batch].to(device))
-            y = rows.y[batch].to(device)
-            loss = nn.functional.cross_entropy(model(x), y)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            epoch_loss += loss.detach() * len(batch)
-            step += 1
-            context.step(step, total, len(batch), lambda loss=loss: _finite(float(loss.detach())))  # type: ignore[misc]
-    mean_loss = _finite(float(epoch_loss) / len(rows))
-    seconds = time.perf_counter() - started
-
-    context.encoding()
-    trained = model.state_dict()
-    update = {name: trained[name].detach().to("cpu") - tensor for name, tensor in base.items()}
-    if not all(bool(torch.isfinite(delta).all()) for delta in update.values()):
-        raise _diverged()
-    context.output(write_weights("update", context.out / "update.safetensors", update))
-    samples = len(rows) * spec.epochs
-    return TaskResult(
-        metrics={
-            "loss": mean_loss,
-            "train_s": seconds,
-            "samples_per_s": samples / seconds if seconds else 0.0,
-            "examples": len(rows),
-        }
-    )
+    samples = 0
+    for step, chosen in enumerate(_orders(feed, len(examples), recipe.step_size, steps, seed)):
+        if not recipe.constant:
+            set_learning_rate(optimizer, recipe.learning_rate_at(step, steps))
+        for index in torch.split(chosen, recipe.batch_size):
+            batch = encoding.batch(feed.batch(index))
+            with autocast:
+                loss = objective.loss(module, batch, smoothing=recipe.label_smoothing)
+            losses.add(loss, len(index))
+            # Each batch by its share of the step, so that a step means the same in batches of any size.
+            share = loss if len(index) == len(chosen) else loss * (len(index) / len(chosen))
+            scaler.scale(share).backward()  # type: ignore[no-untyped-call]
+        if recipe.fedprox_mu or recipe.gradient_clip:
+            scaler.unscale_(optimizer)
+        if recipe.fedprox_mu:
+            proximal.add_gradients()
+        if recipe.gradient_clip:
+            torch.nn.utils.clip_grad_norm_(parameters, recipe.gradient_clip)
+        scaler.step(optimizer)
+        scaler.update()
+        optimizer.zero_grad()
+        samples += len(chosen)
+        context.step(step + 1, steps, len(chosen), losses.last)
+    mean = losses.mean(min(steps * recipe.accumulate, -(-len(examples) // recipe.batch_size)))
+    return Trained(mean, samples, time.perf_counter() - started)
 
 
-def make_optimizer(spec: ModelSpec, model: nn.Module) -> torch.optim.Optimizer:
-    """The optimizer that the hyperparameters ask for. Each round starts with a fresh one."""
-    learning_rate, weight_decay = number(spec, "learning_rate"), number(spec, "weight_decay")
-    match text(spec, "optimizer"):
-        case "sgd":
-            return torch.optim.SGD(
-                model.parameters(), lr=learning_rate, momentum=number(spec, "momentum"), weight_decay=weight_decay
-            )
-        case "adamw":
-            return torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=weight_decay)
-        case other:
-            raise TaskError("TASK", f"the hyperparameter optimizer is {other!r}, neither sgd nor adamw")
-
-
-def _finite(loss: float) -> float:
-    if not math.isfinite(loss):
-        raise _diverged()
-    return loss
-
-
-def _diverged() -> TaskError:
-    return TaskError("TASK", "training diverged: the loss is not finite; lower learning_rate")
+def _orders(feed: Feed, examples: int, step_size: int, steps: int, seed: int) -> Iterator[Tensor]:
+    """The examples of each step: pass after pass in an order of its own, none twice in a pass."""
+    generator = torch.Generator().manual_seed(seed)
+    while steps > 0:
+        order = feed.order(torch.randperm(examples, generator=generator))
+        for chosen in torch.split(order, step_size)[:steps]:
+            yield chosen
+            steps -= 1

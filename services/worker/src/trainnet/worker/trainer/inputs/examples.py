@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import BinaryIO
 
 import torch
 from torch import Tensor
@@ -13,14 +12,12 @@ from trainnet.worker.trainer.inputs.encoding import Batch
 _DEVICE_SHARE = 8
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Examples:
     """Fields by name, each (examples, *shape), in memory or mapped; and how many of the examples were cut."""
 
     fields: dict[str, Tensor]
     truncated: int
-    held: BinaryIO | None = None
-    """Open as long as they are mapped, so that nobody removes them."""
 
     def __len__(self) -> int:
         return len(next(iter(self.fields.values())))

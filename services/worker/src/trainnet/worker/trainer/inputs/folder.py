@@ -12,6 +12,7 @@ import fcntl
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -91,7 +92,7 @@ class InputFolder:
             entries = sorted((entry.stat().st_mtime_ns, entry) for entry in self.path.iterdir() if entry.is_dir())
             used = sum(_size(entry) for _, entry in entries)
             for _, entry in entries:
-                if used + needed + wanted <= self._max_bytes:
+                if used + needed <= self._max_bytes:
                     break
                 if entry.name != growing:
                     size = _size(entry)
@@ -111,7 +112,8 @@ class InputFolder:
 
     def touch(self, key: str) -> None:
         """Marks an entry as used now."""
-        os.utime(self.path / key)
+        now = time.time_ns()  # the system's own stamps are milliseconds apart
+        os.utime(self.path / key, ns=(now, now))
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -163,6 +164,10 @@ def _read(entry: Path, meta: dict[str, Any], fields: tuple[Field, ...], held: Bi
             # Copy on write: torch knows no tensors that are only for reading, and nobody writes to these.
             values = np.memmap(path, dtype=dtype, mode="c", shape=shape)
         tensors[name] = torch.from_numpy(values)
+    examples = Examples(tensors, meta["truncated"])
     if nbytes <= SMALL:
         held.close()
-    return Examples(tensors, meta["truncated"], None if nbytes <= SMALL else held)
+    else:
+        # As long as they are mapped, nobody removes them.
+        weakref.finalize(examples, held.close)
+    return examples
