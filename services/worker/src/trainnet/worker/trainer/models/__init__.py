@@ -2,6 +2,6 @@
 
 from trainnet.worker.trainer.models.build import build_model
 from trainnet.worker.trainer.models.model import Model
-from trainnet.worker.trainer.models.plain import BUILDERS, build
+from trainnet.worker.trainer.models.plain import build
 
-__all__ = ["BUILDERS", "Model", "build", "build_model"]
+__all__ = ["Model", "build", "build_model"]

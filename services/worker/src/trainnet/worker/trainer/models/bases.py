@@ -68,7 +68,7 @@ class JobBase:
                 "choose the same architecture",
             )
         self._spec, self._inputs = spec.base_spec, inputs
-        bundle = inputs.get("bundle")
+        bundle = inputs.get("base_bundle")
         self.parts: Parts | None = read_bundle(bundle) if bundle is not None else None
         self.revision = spec.base_weights.digest
 
@@ -79,9 +79,9 @@ class JobBase:
     def weights(self, family: Family | None, config: Any) -> Mapping[str, Tensor]:
         """As they were merged."""
         given = read_weights(self._inputs["base_weights"])
-        if "frozen" not in self._inputs:
+        if "base_frozen" not in self._inputs:
             return given
-        model = build_model(self._spec, 0, self._inputs.get("bundle"), self._inputs["frozen"])
+        model = build_model(self._spec, 0, self._inputs.get("base_bundle"), self._inputs["base_frozen"])
         model.load(given)
         return (model.merge() if isinstance(model, AdaptedModel) else model).weights()
 
