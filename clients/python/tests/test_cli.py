@@ -196,7 +196,8 @@ def test_workers_and_catalogue(run: Run, peer: Peer) -> None:
     ]
     assert [row["online"] for row in run("workers", "list", "--json").json["workers"]] == [True, False, False]
     assert "offline" in run("workers", "list").out
-    assert "a number from 0 to 10" in run("catalog").out
+    assert "tiny 1.23M" in run("catalog").out
+    assert "a number from 0 to 10" in run("catalog", "mlp").out
     assert run("catalog", "noop", "--json").json["architectures"][0]["data"] == "none"
     assert run("catalog", "nop").err == "error: architecture: there is no 'nop' — did you mean noop?\n"
 

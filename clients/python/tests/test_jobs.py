@@ -218,7 +218,16 @@ def test_a_file_is_uploaded_and_trained_on(client: Client, peer: Peer, table: Pa
         ({"rounds": 0}, "spec.rounds", "must be greater than or equal to 1"),
         ({"rounds": 2**40}, "spec.rounds", "is too large"),
         ({"shards": 0}, "spec.plan.shards", "must be greater than or equal to 1"),
-        ({"epochs": -1}, "spec.epochs", "must be greater than or equal to 1"),
+        ({"epochs": 0}, "spec.epochs", "0 is less than 1"),
+        ({"epochs": 2, "local_steps": 5}, "spec.local_steps", "stands in place of epochs"),
+        ({"local_steps": 0}, "spec.local_steps", "0 is less than 1"),
+        ({"split": "random"}, "spec.plan.kind", "'random' is no split"),
+        ({"alpha": 0.5}, "spec.plan.alpha", "a split iid has no alpha"),
+        ({"split": "dirichlet", "alpha": 0}, "spec.plan.alpha", "0 is not from 0.001 to 1000"),
+        ({"base": "hub:a b"}, "spec.base", "'a b' is no name on the hub"),
+        ({"base": "none.safetensors"}, "spec.base", "there is no file or folder"),
+        ({"hyperparameters": {"lora.targets": 3}}, "spec.hyperparameters.lora.targets", "3 is not a text"),
+        ({"architecture": "noop", "base": "jobs/x", "dataset_or_path": None}, "spec.base", "starts from scratch only"),
         ({"holdout": 0.95}, "spec.plan.holdout_fraction", "less than or equal to 0.9"),
         ({"seed": 2**70}, "spec.seed", "is too large"),
         ({"pool": "strangers"}, "spec.pool", "neither trusted nor public"),
@@ -236,7 +245,7 @@ def test_what_can_be_told_wrong_is_told_before_anything_is_uploaded(
     client: Client, peer: Peer, table: Path, asked: dict[str, Any], field: str, complaint: str
 ) -> None:
     with pytest.raises(InvalidArgument, match=complaint) as caught:
-        client.train(table, **{"architecture": "mlp", **asked})
+        client.train(**{"dataset_or_path": table, "architecture": "mlp", **asked})
     assert caught.value.field == field
     assert not peer.datasets
     assert not peer.jobs

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from trainnet.cli._output import stamp
 
 if TYPE_CHECKING:
-    from trainnet.client import Architecture, Dataset, Job, Round, Schema, Worker
+    from trainnet.client import Architecture, Dataset, Job, Model, Profile, Round, Schema, Worker
 
 
 def finite(metrics: Any) -> dict[str, float | None]:
@@ -58,8 +58,16 @@ def job_facts(job: Job, *, rounds: bool) -> dict[str, Any]:
         "merged_rounds": job.merged_rounds,
         "shards": job.shards,
         "epochs": job.epochs,
+        "local_steps": job.local_steps,
+        "split": job.split,
+        "alpha": job.alpha,
         "seed": job.seed,
+        "base": job.base,
+        "parameters": job.parameters,
+        "trainable_parameters": job.trainable_parameters,
+        "initial_metrics": finite(job.initial_metrics),
         "metrics": finite(job.metrics),
+        "exported": job.exported,
         "create_time": stamp(job.create_time),
         "start_time": stamp(job.start_time),
         "end_time": stamp(job.end_time),
@@ -77,13 +85,34 @@ def schema_facts(schema: Schema) -> dict[str, Any]:
         "classes": dict(schema.classes),
         "columns": [asdict(column) for column in schema.columns],
         "image": dict(zip(("height", "width", "channels"), schema.image, strict=True)) if schema.image else None,
+        "split_column": schema.split_column,
+        "split_holdout_rows": schema.split_holdout_rows,
+        "label_is_text": schema.label_is_text,
         "warnings": list(schema.warnings),
     }
 
 
+def profile_facts(profile: Profile) -> dict[str, Any]:
+    """What the data look like."""
+    return {
+        "rows": profile.rows,
+        "label": profile.label,
+        "classes": dict(profile.classes),
+        "columns": [_finite_values(asdict(column)) for column in profile.columns],
+        "samples": [dict(sample) for sample in profile.samples],
+        "duplicate_rows": profile.duplicate_rows,
+        "compared_rows": profile.compared_rows,
+        "warnings": list(profile.warnings),
+    }
+
+
+def _finite_values(facts: dict[str, Any]) -> dict[str, Any]:
+    return {name: None if isinstance(value, float) and value - value != 0 else value for name, value in facts.items()}
+
+
 def dataset_facts(dataset: Dataset) -> dict[str, Any]:
-    """A data set."""
-    schema = dataset.schema
+    """A data set; its profile is null in lists, which do not carry it."""
+    schema, profile = dataset.schema, dataset.profile
     return {
         "dataset": dataset.name,
         "display_name": dataset.display_name,
@@ -92,7 +121,22 @@ def dataset_facts(dataset: Dataset) -> dict[str, Any]:
         "format": dataset.format,
         "size_bytes": dataset.size_bytes,
         "create_time": stamp(dataset.create_time),
+        "reading": {"label": dataset.label, "kinds": dataset.kinds, "split_column": dataset.split_column},
         "schema": schema_facts(schema) if schema else None,
+        "profile": profile_facts(profile) if profile else None,
+    }
+
+
+def model_facts(model: Model) -> dict[str, Any]:
+    """An uploaded model."""
+    return {
+        "model": model.name,
+        "display_name": model.display_name,
+        "state": str(model.state),
+        "format": model.format,
+        "size_bytes": model.size_bytes,
+        "digest": model.digest,
+        "create_time": stamp(model.create_time),
     }
 
 
@@ -112,6 +156,9 @@ def architecture_facts(architecture: Architecture) -> dict[str, Any]:
     return {
         "architecture": architecture.name,
         "description": architecture.description,
+        "task": architecture.task,
         "data": architecture.data,
-        "hyperparameters": [asdict(knob) for knob in architecture.hyperparameters],
+        "takes_base": architecture.takes_base,
+        "sizes": [asdict(item) for item in architecture.sizes],
+        "hyperparameters": [{**asdict(knob), "group": knob.group} for knob in architecture.hyperparameters],
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -22,13 +23,19 @@ def print_json(value: Mapping[str, Any]) -> None:
     print(json.dumps(value, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None, allow_nan=False))
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, empty: str) -> None:
-    """A table, or one line where there is nothing. A column whose name begins with `>` is set to the right; a last one
-    without a name is for remarks, which stand below the table where the terminal is too narrow for them."""
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, empty: str, drop_empty: bool = False) -> None:
+    """A table, or one line where there is nothing.
+
+    A column whose name begins with `>` is set to the right; a last one without a name is for remarks, which stand below
+    the table where the terminal is too narrow for them. `drop_empty` leaves columns out that hold nothing.
+    """
     from rich.console import Console
     from rich.text import Text
 
     lines = [tuple(row) for row in rows]
+    if drop_empty:
+        kept = [index for index in range(len(columns)) if any(line[index] for line in lines)]
+        columns, lines = [columns[index] for index in kept], [tuple(line[index] for index in kept) for line in lines]
     console = Console(highlight=False)
     if not lines:
         console.print(empty, markup=False)
@@ -132,6 +139,21 @@ def confirm(question: str, *, yes: bool) -> None:
         raise typer.Exit(1)
 
 
-def count(number: int, what: str) -> str:
-    """`1 epoch`, `2 epochs`."""
-    return f"{number:,} {what}" + ("" if number == 1 else "s")
+def count(number: int, what: str, many: str = "") -> str:
+    """`1 epoch`, `2 epochs`; `many` where an s does not do."""
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {many or f'{what}s'}"
+
+
+def short_count(number: int) -> str:
+    """A large number for people: `66.4M`."""
+    value = float(number)
+    for unit in ("", "k", "M"):
+        if value < 1000:
+            return f"{value:.0f}" if not unit else f"{value:.3g}{unit}"
+        value /= 1000
+    return f"{value:.3g}G"
+
+
+def width() -> int:
+    """Columns to write in; a pipe has as many as a usual terminal."""
+    return shutil.get_terminal_size().columns

@@ -6,7 +6,10 @@ import sys
 from types import TracebackType
 from typing import Self
 
+from trainnet.cli._output import size
 from trainnet.client import Dataset, DatasetState
+
+_TITLES = {"export": "making the folder"}
 
 
 class TransferDisplay:
@@ -29,7 +32,7 @@ class TransferDisplay:
             disable=not self._console.is_terminal,
             transient=True,
         )
-        self._tasks: dict[str, int] = {}
+        self._tasks: dict[tuple[str, int], int] = {}
         self._said = ""
 
     def __enter__(self) -> Self:
@@ -43,13 +46,25 @@ class TransferDisplay:
 
     def transfer(self, what: str, done: int, total: int) -> None:
         """A TransferProgress."""
-        if what not in self._tasks:
-            self._tasks[what] = self._progress.add_task(what, total=total)
-        self._progress.update(self._tasks[what], completed=done)  # type: ignore[arg-type]
+        key = what, total
+        if key not in self._tasks:
+            if what == "upload" and 0 < done < total:
+                self.say(f"resuming at {size(done)} of {size(total)}")
+            elif what == "export":
+                self.say("a worker makes the model's folder; --no-wait takes the weights alone")
+            self._tasks[key] = self._progress.add_task(_TITLES.get(what, what), total=total or None)
+        self._progress.update(self._tasks[key], completed=done)  # type: ignore[arg-type]
 
     def dataset(self, dataset: Dataset) -> None:
         """Says, once each, what a data set that is not READY waits for."""
         line = f"{dataset.name}: {dataset.state.lower()}" + (f", {dataset.message}" if dataset.message else "")
         if dataset.state in (DatasetState.UPLOADING, DatasetState.PREPARING) and line != self._said:
             self._said = line
+            self.say(line)
+
+    def say(self, line: str) -> None:
+        """A line above the bars."""
+        if self._console.is_terminal:
+            self._console.print(line, markup=False, soft_wrap=True)
+        else:
             print(line, file=sys.stderr, flush=True)

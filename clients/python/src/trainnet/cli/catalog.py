@@ -1,42 +1,102 @@
-"""`trainnet catalog`: what can be trained, and with which knobs."""
+"""`trainnet catalog`: what can be trained, on which data, and with which knobs."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from trainnet.cli._context import connect
 from trainnet.cli._facts import architecture_facts
-from trainnet.cli._output import AsJson, print_json, print_table
+from trainnet.cli._output import AsJson, print_facts, print_json, print_table, short_count
+
+if TYPE_CHECKING:
+    from trainnet.client import Architecture
+
+_TITLES = {
+    "model": "model",
+    "training": "training",
+    "LoRA": "LoRA: train a small adapter in place of all weights",
+    "configuration": "configuration: what is not set is decided by the size, or by the base",
+}
 
 
 def catalog(
     context: typer.Context,
-    architecture: Annotated[str | None, typer.Argument(help="Show the hyperparameters of this one only.")] = None,
+    architecture: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="Show this one, with its sizes and hyperparameters.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the architectures and their hyperparameters, which `train --set NAME=VALUE` takes."""
-    from trainnet.client import expected_value
-
+    """List the architectures, or show one with the hyperparameters that `train --set NAME=VALUE` takes."""
     client = connect(context)
-    found = client.architectures.list() if architecture is None else [client.architectures.get(architecture)]
-    if as_json:
-        print_json({"architectures": [architecture_facts(item) for item in found]})
+    if architecture is not None:
+        found = client.architectures.get(architecture)
+        if as_json:
+            print_json({"architectures": [architecture_facts(found)]})
+        else:
+            _show(found)
         return
-    for index, item in enumerate(found):
-        if index:
-            print()
-        takes = "no data" if item.data == "none" else f"{item.data} data"
-        print(f"{item.name} ({takes}): {item.description}")
+    every = client.catalog()
+    if as_json:
+        print_json({"architectures": [architecture_facts(item) for item in every]})
+        return
+    print_table(
+        ["architecture", "task", "data", "sizes", ""],
+        (
+            (item.name, _words(item.task), _words(item.data), ", ".join(_sizes(item)), item.description)
+            for item in every
+        ),
+        empty="the catalogue is empty",
+        drop_empty=True,
+    )
+    print("\n`trainnet catalog NAME` shows one with its hyperparameters")
+
+
+def _show(found: Architecture) -> None:
+    from trainnet.client import HYPERPARAMETER_GROUPS, expected_value
+
+    print(found.description)
+    print()
+    print_facts(
+        {
+            "architecture": found.name,
+            "task": _words(found.task),
+            "data": "none" if found.data == "none" else _words(found.data),
+            "starts from": "scratch, or --base" if found.takes_base else "scratch",
+        }
+    )
+    if found.sizes:
+        print()
+        print_table(
+            ["size", ">parameters", ""],
+            (
+                (item.name, short_count(item.parameters) if item.parameters else "", item.description)
+                for item in found.sizes
+            ),
+            empty="",
+        )
+    for group in HYPERPARAMETER_GROUPS:
+        knobs = [knob for knob in found.hyperparameters if knob.group == group]
+        if not knobs:
+            continue
+        print(f"\n{_TITLES[group]}")
         print_table(
             ["  --set", ">default", "what it takes", "what it does"],
-            (
-                (f"  {knob.name}", _shown(knob.default), expected_value(knob), knob.description)
-                for knob in item.hyperparameters
-            ),
-            empty="  no hyperparameters",
+            ((f"  {knob.name}", _shown(knob.default), expected_value(knob), knob.description) for knob in knobs),
+            empty="",
+            drop_empty=True,
         )
+    if not found.hyperparameters:
+        print("\nno hyperparameters")
+
+
+def _sizes(found: Architecture) -> list[str]:
+    return [f"{item.name} {short_count(item.parameters)}" if item.parameters else item.name for item in found.sizes]
+
+
+def _words(name: str) -> str:
+    return "" if name in ("none", "unknown") else name.replace("_", " ")
 
 
 def _shown(value: object) -> str:

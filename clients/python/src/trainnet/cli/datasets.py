@@ -11,35 +11,62 @@ import typer
 from trainnet.cli._context import connect
 from trainnet.cli._facts import dataset_facts
 from trainnet.cli._output import AsJson, Yes, ago, confirm, count, print_facts, print_json, print_table, size
+from trainnet.client import ConfigurationError
 
 if TYPE_CHECKING:
     from trainnet.client import Dataset
 
 app = typer.Typer(help="Upload data, see what was understood of it, delete it.", no_args_is_help=True)
 
+FILES = (
+    "A .csv, .tsv, .json, .jsonl, .parquet, .zip or .txt file, or a folder with a folder of images or sound for each "
+    "class."
+)
+_SPLIT = "Column that says which rows are held out (test, validation, …); `-`: none."
+
+Kinds = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--kind",
+        metavar="COLUMN=KIND",
+        help="What a column holds: text, categorical, numeric, image, audio, ignored, or auto; may be repeated.",
+    ),
+]
 Name = Annotated[str, typer.Argument(metavar="DATASET", help="Its name, with or without `datasets/`.")]
 
 
 @app.command()
 def upload(
     context: typer.Context,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A .csv or .parquet file.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help=FILES)],
     label: Annotated[
-        str | None, typer.Option(help="Column to learn.", show_default="label, target, class, y, else the last")
+        str | None,
+        typer.Option(help="Column to learn; `-`: none.", show_default="label, target, class, y, else the last"),
     ] = None,
+    kind: Kinds = None,
+    split_column: Annotated[str | None, typer.Option(help=_SPLIT, show_default="split, where there is one")] = None,
     name: Annotated[str | None, typer.Option(help="What to call it.", show_default="the file's name")] = None,
     format: Annotated[  # noqa: A002 - it names the option
-        str | None, typer.Option(help="csv or parquet.", show_default="told by the suffix")
+        str | None,
+        typer.Option(metavar="csv|json|jsonl|parquet|zip|text", help="How to read it.", show_default="by the suffix"),
     ] = None,
     wait: Annotated[bool, typer.Option(help="Wait until its columns are understood.")] = True,
     as_json: AsJson = False,
 ) -> None:
-    """Upload a file. After a break the same command goes on where it stopped."""
+    """Upload a file, or a folder of class folders. After a break the same command goes on where it stopped."""
     from trainnet.cli._transfer import TransferDisplay
 
     client = connect(context)
     with TransferDisplay() as display:
-        dataset = client.datasets.upload(file, label, name, format, display.transfer)
+        dataset = client.upload_dataset(
+            file,
+            label,
+            name,
+            format=format,
+            kinds=_kinds(kind),
+            split_column=split_column,
+            progress=display.transfer,
+        )
         if wait:
             dataset.wait(watch=display.dataset)
     _show(dataset, as_json=as_json)
@@ -82,6 +109,29 @@ def show(context: typer.Context, dataset: Name, as_json: AsJson = False) -> None
 
 
 @app.command()
+def edit(
+    context: typer.Context,
+    dataset: Name,
+    label: Annotated[str | None, typer.Option(help="Column to learn; `-`: none, an empty text: infer it.")] = None,
+    kind: Kinds = None,
+    split_column: Annotated[str | None, typer.Option(help=_SPLIT)] = None,
+    wait: Annotated[bool, typer.Option(help="Wait until it is understood anew.")] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Say what was understood wrong: the data are inspected again. Jobs that exist keep what they have."""
+    from trainnet.cli._transfer import TransferDisplay
+
+    if label is None and split_column is None and not kind:
+        raise ConfigurationError("nothing to change", hint="say --label, --kind COLUMN=KIND or --split-column")
+    found = connect(context).datasets.get(dataset)
+    found.update(label=label, kinds=_kinds(kind), split_column=split_column)
+    if wait:
+        with TransferDisplay() as display:
+            found.wait(watch=display.dataset)
+    _show(found, as_json=as_json)
+
+
+@app.command()
 def delete(context: typer.Context, dataset: Name, yes: Yes = False, as_json: AsJson = False) -> None:
     """Delete a data set for good: the uploaded file and its shards. Jobs that have ended stay, with their models."""
     found = connect(context).datasets.get(dataset)
@@ -94,11 +144,23 @@ def delete(context: typer.Context, dataset: Name, yes: Yes = False, as_json: AsJ
         print(f"deleted {found.name}")
 
 
+def _kinds(settings: list[str] | None) -> dict[str, str]:
+    kinds = {}
+    for setting in settings or []:
+        column, equals, kind = setting.rpartition("=")
+        if not equals or not column:
+            raise ConfigurationError(f"--kind {setting!r}: needs a column and a kind", hint="write --kind age=numeric")
+        kinds[column] = kind.strip().lower()
+    return kinds
+
+
 def _show(dataset: Dataset, *, as_json: bool) -> None:
     if as_json:
         print_json(dataset_facts(dataset))
         return
-    schema = dataset.schema
+    from trainnet.cli._profile import describe_image, print_profile
+
+    schema, profile = dataset.schema, dataset.profile
     facts = {
         "dataset": dataset.name,
         "name": dataset.display_name,
@@ -108,23 +170,12 @@ def _show(dataset: Dataset, *, as_json: bool) -> None:
     }
     if schema is not None:
         facts["rows"] = f"{schema.rows:,}"
-        facts["label"] = schema.label
-        facts["classes"] = _some([f"{name} ({rows:,})" for name, rows in schema.classes.items()])
-        if schema.image is not None:
-            facts["images"] = _image(*schema.image)
-        kinds: dict[str, list[str]] = {}
-        for column in schema.columns:
-            missing = f" ({column.missing:,} missing)" if column.missing else ""
-            kinds.setdefault(column.kind, []).append(column.name + missing)
-        facts |= {kind: _some(names) for kind, names in kinds.items()}
+        facts["label"] = schema.label + (" (text to be learnt)" if schema.label_is_text else "") or "none"
+        facts["images"] = describe_image(schema)
+        if schema.split_column:
+            facts["split"] = f"{schema.split_column} holds out {count(schema.split_holdout_rows, 'row')}"
         facts |= {f"warning {index}": text for index, text in enumerate(schema.warnings, start=1)}
     print_facts(facts)
-
-
-def _image(height: int, width: int, channels: int) -> str:
-    return f"{height} x {width} pixels, {count(channels, 'channel')}"
-
-
-def _some(items: list[str], most: int = 12) -> str:
-    rest = len(items) - most
-    return ", ".join(items[:most]) + (f" and {rest} more" if rest > 0 else "")
+    if profile is not None:
+        print()
+        print_profile(profile)

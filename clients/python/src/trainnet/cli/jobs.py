@@ -10,12 +10,14 @@ import typer
 
 from trainnet.cli._context import connect
 from trainnet.cli._facts import job_facts
+from trainnet.cli._loading import how_to_load
+from trainnet.cli._metrics import headline, leading, merit, shown
 from trainnet.cli._output import AsJson, Yes, ago, confirm, count, number, print_facts, print_json, print_table, span
 from trainnet.cli.verify import verify
-from trainnet.client import JobFailed, TrainNetError
+from trainnet.client import JobFailed, TrainNetError, describe_metrics
 
 if TYPE_CHECKING:
-    from trainnet.client import Job, Round
+    from trainnet.client import Job
 
 app = typer.Typer(help="Watch jobs, take their models, check their merges.", no_args_is_help=True)
 
@@ -34,7 +36,7 @@ def list_jobs(
         print_json({"jobs": [job_facts(job, rounds=False) for job in found]})
         return
     print_table(
-        ["job", "name", "architecture", "state", ">rounds", ">accuracy", ">loss", "created", ""],
+        ["job", "name", "architecture", "state", ">rounds", ">figure", ">loss", "created", ""],
         (
             (
                 job.id,
@@ -42,7 +44,7 @@ def list_jobs(
                 job.architecture,
                 str(job.state),
                 f"{job.merged_rounds}/{job.total_rounds}",
-                number(job.metrics.get("accuracy")),
+                headline(job.metrics),
                 number(job.metrics.get("loss")),
                 ago(job.create_time),
                 job.message,
@@ -54,7 +56,12 @@ def list_jobs(
 
 
 @app.command()
-def show(context: typer.Context, job: Name, as_json: AsJson = False) -> None:
+def show(
+    context: typer.Context,
+    job: Name,
+    plot: Annotated[bool, typer.Option("--plot", help="Draw accuracy (or perplexity …) and loss by round.")] = False,
+    as_json: AsJson = False,
+) -> None:
     """Show a job, why it waits, and what each round decided."""
     found = connect(context).jobs.get(job)
     if as_json:
@@ -68,28 +75,28 @@ def show(context: typer.Context, job: Name, as_json: AsJson = False) -> None:
             "state": str(found.state) + (f": {found.message}" if found.message else ""),
             "dataset": found.dataset,
             "architecture": found.architecture + (f" ({settings})" if settings else ""),
-            "plan": ", ".join(
-                (
-                    f"{count(found.total_rounds, 'round')} of {count(found.shards, 'shard')}",
-                    f"{count(found.epochs, 'epoch')} each",
-                )
-            ),
+            "starts from": found.base,
+            "parameters": _parameters(found),
+            "plan": _plan(found),
+            "before": describe_metrics(found.initial_metrics),
             "pool": found.pool,
             "created": ago(found.create_time),
             "took": _took(found),
+            "model": _model(found),
         }
     )
     if not found.rounds:
         return
-    best = max(found.rounds, key=_merit)
+    lead = leading(found)
+    best = max(found.rounds, key=lambda item: merit(lead, item.metrics))
     print()
     print_table(
-        [">round", "state", ">accuracy", ">loss", ">updates", ">time", "merged sha256", "decision"],
+        [">round", "state", f">{shown(lead)}", ">loss", ">updates", ">time", "merged sha256", "decision"],
         (
             (
                 f"{item.number}{'*' if item.number == best.number and item.metrics else ''}",
                 str(item.state),
-                number(item.metrics.get("accuracy")),
+                number(item.metrics.get(lead)),
                 number(item.metrics.get("loss")),
                 f"{len(item.manifest)}/{found.shards}",
                 span(item.seconds),
@@ -102,6 +109,8 @@ def show(context: typer.Context, job: Name, as_json: AsJson = False) -> None:
     )
     if best.metrics:
         print("* the best round")
+    if plot:
+        _draw(found)
 
 
 @app.command()
@@ -155,28 +164,60 @@ def download(
     round: Annotated[  # noqa: A002 - it names the option
         int | None, typer.Option(min=1, help="Round whose model to take.", show_default="the last merged one")
     ] = None,
+    wait: Annotated[
+        bool, typer.Option(help="Wait while a worker makes the folder of a job that has just ended.")
+    ] = True,
     force: Annotated[bool, typer.Option("--force", help="Replace the folder if it holds something.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Download a model's folder, whole or not at all."""
+    """Download a model's folder, whole or not at all. After a break the same command goes on where it stopped."""
     from trainnet.cli._transfer import TransferDisplay
 
     found = connect(context).jobs.get(job)
     with TransferDisplay() as display:
-        folder = found.download(to or Path(found.id), round, overwrite=force, progress=display.transfer)
+        folder = found.download(to or Path(found.id), round, overwrite=force, wait=wait, progress=display.transfer)
     files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
     if as_json:
         print_json({"job": found.name, "folder": str(folder), "files": files})
-    else:
-        print(f"{folder}: {', '.join(files)}")
+        return
+    print(f"{folder}: {', '.join(files)}")
+    for line in how_to_load(folder, found.architecture):
+        print(line)
 
 
 app.command()(verify)
 
 
-def _merit(item: Round) -> tuple[float, float]:
-    """Higher is better; of equal accuracies the one with the lower loss."""
-    return item.metrics.get("accuracy", float("-inf")), -item.metrics.get("loss", float("inf"))
+def _parameters(job: Job) -> str:
+    if not job.parameters:
+        return ""
+    if not job.trainable_parameters or job.trainable_parameters == job.parameters:
+        return f"{job.parameters:,}"
+    return f"{job.parameters:,}, of which rounds change {job.trainable_parameters:,}"
+
+
+def _plan(job: Job) -> str:
+    each = f"{count(job.local_steps, 'step')} each" if job.local_steps else f"{count(job.epochs, 'epoch')} each"
+    dealt = "" if job.split == "iid" else job.split + (f" (alpha {job.alpha:g})" if job.alpha else "")
+    pieces = [f"{count(job.total_rounds, 'round')} of {count(job.shards, 'shard')}", each, dealt]
+    return ", ".join(piece for piece in pieces if piece)
+
+
+def _model(job: Job) -> str:
+    if job.exported:
+        return f"its folder is ready: `trainnet jobs download {job.id}`"
+    return "its folder is not made yet" if job.state == "SUCCEEDED" else ""
+
+
+def _draw(job: Job) -> None:
+    from rich.console import Console
+
+    from trainnet.cli._plot import job_plots
+
+    console = Console(highlight=False)
+    for chart in job_plots(job, width=min(console.width, 100)):
+        print()
+        console.print(chart, soft_wrap=True)
 
 
 def _took(job: Job) -> str:

@@ -19,6 +19,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from trainnet.cli._metrics import best, leading, shown
 from trainnet.cli._output import number, span
 from trainnet.client import Job, JobState, JobUpdate, LinePrinter, Progress, Round, RoundState, describe_away
 
@@ -110,7 +111,8 @@ class JobView:
         elif job.rounds:
             text.append(f"  {job.merged_rounds} of {job.total_rounds} rounds")
         text.append(f"  {span(self._elapsed())}", style="dim")
-        curve = _curve([item.metrics["accuracy"] for item in job.rounds if "accuracy" in item.metrics])
+        lead = leading(job)
+        curve = _curve([item.metrics[lead] for item in job.rounds if lead in item.metrics])
         if curve:
             text.append(f"  {curve}", style="green")
         if state.ended:
@@ -150,20 +152,24 @@ class JobView:
 
     def _rounds(self, ended: list[Round]) -> RenderableType:
         table = Table(box=None, pad_edge=False, padding=(0, 2), header_style="dim")
-        for name in ("  round", "accuracy", "loss", "updates", "time"):
+        lead = leading(self._job)
+        for name in ("  round", shown(lead), "loss", "updates", "time"):
             # No narrower than what stands there until the figure comes: columns that jump are hard to read.
-            table.add_column(name, justify="right", min_width=len(_EVALUATING) if name == "accuracy" else None)
-        best = max((item.metrics.get("accuracy", -1.0) for item in ended), default=-1.0)
+            table.add_column(name, justify="right", min_width=len(_EVALUATING) if name == shown(lead) else None)
+        before = self._job.initial_metrics
+        if before and len(ended) < _ROUNDS_SHOWN:
+            table.add_row("before", number(before.get(lead)), number(before.get("loss")), "", "")
+        top = best(lead, (item.metrics[lead] for item in ended if lead in item.metrics))
         for item in ended[-_ROUNDS_SHOWN:]:
-            accuracy = item.metrics.get("accuracy")
+            figure = item.metrics.get(lead)
             if item.state is not RoundState.MERGED:
                 table.add_row(f"{item.number}", item.state.lower(), "", "", "")
                 continue
-            shown = _EVALUATING if accuracy is None and not item.metrics else number(accuracy)
-            style = "bold green" if accuracy is not None and accuracy == best else ""
+            told = _EVALUATING if figure is None and not item.metrics else number(figure)
+            style = "bold green" if figure is not None and figure == top else ""
             table.add_row(
                 f"{item.number}",
-                Text(shown, style=style),
+                Text(told, style=style),
                 number(item.metrics.get("loss")),
                 f"{len(item.manifest)}/{self._job.shards}",
                 span(item.seconds),
@@ -174,7 +180,14 @@ class JobView:
 def _label(task: Progress) -> str:
     if task.kind == "TRAIN":
         return f"shard {task.shard}"
-    names = {"PREPARE": "cutting shards", "INITIALIZE": "initial weights", "EVALUATE": f"round {task.round}"}
+    if task.kind == "EVALUATE" and not task.round:
+        return "base"
+    names = {
+        "PREPARE": "cutting shards",
+        "INITIALIZE": "initial weights",
+        "EVALUATE": f"round {task.round}",
+        "EXPORT": "model folder",
+    }
     return names.get(task.kind, task.kind.lower())
 
 

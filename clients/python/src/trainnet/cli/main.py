@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from trainnet.cli import _failures, catalog, datasets, jobs, train, workers
+from trainnet.cli import _failures, catalog, datasets, jobs, models, train, workers
 from trainnet.cli._context import Globals
 from trainnet.cli._plugins import Root
 from trainnet.client import TrainNetError
@@ -24,6 +24,7 @@ app = typer.Typer(
 app.command("train", epilog=train.EXAMPLES)(train.train)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(datasets.app, name="datasets")
+app.add_typer(models.app, name="models")
 app.add_typer(workers.app, name="workers")
 app.command("catalog")(catalog.catalog)
 

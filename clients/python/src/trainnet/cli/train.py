@@ -10,7 +10,9 @@ import typer
 
 from trainnet.cli._context import connect
 from trainnet.cli._facts import finite
+from trainnet.cli._metrics import headline
 from trainnet.cli._output import AsJson, Yes, confirm, print_json
+from trainnet.cli.datasets import FILES
 from trainnet.client import FieldViolation, InvalidArgument, JobFailed
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ EXAMPLES = "\n\n".join(
         "Examples:",
         "trainnet train flowers.csv -a mlp --wait",
         "trainnet train datasets/flowers-7h2k -a mlp --rounds 10 --set learning_rate=0.1 --set hidden=64,32",
+        "trainnet train novels.txt -a gpt2 --base ./my-gpt2 --set lora.rank=8 --local-steps 50 --wait",
     )
 )
 
@@ -34,17 +37,41 @@ def train(
     ],
     data: Annotated[
         str | None,
-        typer.Argument(metavar="[FILE|DATASET]", help="A .csv or .parquet file, or a data set's name."),
+        typer.Argument(metavar="[FILE|DATASET]", help=f"A data set's name, or what to upload. {FILES}"),
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds: each ends with one merged model.")] = 3,
     shards: Annotated[
         int, typer.Option(min=1, help="Parts the data are cut into; workers train one each at a time.")
     ] = 4,
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over its shard that a worker makes in each round.")] = 1,
+    epochs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Passes over its shard that a worker makes in each round.", show_default="1"),
+    ] = None,
+    local_steps: Annotated[
+        int | None, typer.Option(min=1, help="Optimiser steps in each round, in place of epochs.")
+    ] = None,
+    base: Annotated[
+        str | None,
+        typer.Option(
+            metavar="BASE",
+            help="What to start from: jobs/…, models/…, hub:owner/name[@revision], or a .safetensors file or a model's "
+            "folder, which is uploaded.",
+            show_default="scratch",
+        ),
+    ] = None,
+    split: Annotated[
+        str, typer.Option(metavar="iid|stratified|dirichlet", help="How the rows are dealt to the shards.")
+    ] = "iid",
+    alpha: Annotated[
+        float | None,
+        typer.Option(help="Of --split dirichlet: the smaller, the less alike the shards.", show_default="0.5"),
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", metavar="NAME=VALUE", help="A hyperparameter that `trainnet catalog` lists; may be repeated."
+            "--set",
+            metavar="NAME=VALUE",
+            help="A hyperparameter that `trainnet catalog NAME` lists, lora.rank=8 for example; may be repeated.",
         ),
     ] = None,
     pool: Annotated[
@@ -61,7 +88,7 @@ def train(
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train a model on a file or a data set."""
+    """Train a model on a file, a folder or a data set."""
     from trainnet.cli._transfer import TransferDisplay
     from trainnet.client import parse_hyperparameters
 
@@ -79,6 +106,10 @@ def train(
             rounds=rounds,
             shards=shards,
             epochs=epochs,
+            local_steps=local_steps,
+            base=base,
+            split=split,
+            alpha=alpha,
             hyperparameters=values,
             pool=pool,
             seed=seed,
@@ -121,6 +152,7 @@ def _tell_end(job: Job) -> None:
     from trainnet.client import describe_metrics
 
     metrics = describe_metrics(job.metrics)
-    print(f"{job.name} {job.state}" + (f": {metrics}" if metrics else ""))
+    before = headline(job.initial_metrics)
+    print(f"{job.name} {job.state}" + (f": {metrics}" if metrics else "") + (f" (before: {before})" if before else ""))
     if job.state == "SUCCEEDED":
         print(f"`trainnet jobs download {job.id} --to FOLDER` fetches the model")

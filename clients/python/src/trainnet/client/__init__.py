@@ -15,7 +15,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from trainnet.client._architectures import Architecture, Architectures, ArchitectureSize, Hyperparameter
+    from trainnet.client._architectures import (
+        HYPERPARAMETER_GROUPS,
+        Architecture,
+        Architectures,
+        ArchitectureSize,
+        Hyperparameter,
+    )
     from trainnet.client._bases import Model, Models
     from trainnet.client._client import Client
     from trainnet.client._config import data_directory
@@ -61,6 +67,7 @@ if TYPE_CHECKING:
     from trainnet.client._workers import Workers
 
 __all__ = [
+    "HYPERPARAMETER_GROUPS",
     "AlreadyExists",
     "Architecture",
     "ArchitectureSize",
@@ -119,7 +126,13 @@ __all__ = [
 
 # Kept equal to the imports above by a test.
 _HOMES = {
-    "_architectures": ("Architecture", "ArchitectureSize", "Architectures", "Hyperparameter"),
+    "_architectures": (
+        "HYPERPARAMETER_GROUPS",
+        "Architecture",
+        "ArchitectureSize",
+        "Architectures",
+        "Hyperparameter",
+    ),
     "_bases": ("Model", "Models"),
     "_client": ("Client",),
     "_config": ("data_directory",),

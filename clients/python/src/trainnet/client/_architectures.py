@@ -15,7 +15,7 @@ from trainnet.v1 import catalog_pb2
 
 MODEL, CONFIGURATION, LORA, TRAINING = "model", "configuration", "LoRA", "training"
 
-GROUPS = (MODEL, TRAINING, LORA, CONFIGURATION)
+HYPERPARAMETER_GROUPS = (MODEL, TRAINING, LORA, CONFIGURATION)
 """What knobs are about, in the order in which people ask for it."""
 
 # The knobs that every architecture that learns by gradients shares.
@@ -44,7 +44,7 @@ class Hyperparameter:
 
     @property
     def group(self) -> str:
-        """What it is about: one of GROUPS."""
+        """What it is about: one of HYPERPARAMETER_GROUPS."""
         prefix = self.name.partition(".")[0]
         if prefix == self.name:
             return TRAINING if self.name in _TRAINING else MODEL

@@ -158,7 +158,7 @@ class Client:
         *,
         rounds: int = 3,
         shards: int = 4,
-        epochs: int = 1,
+        epochs: int | None = None,
         hyperparameters: Mapping[str, Any] | None = None,
         pool: str = "trusted",
         seed: int = 0,
@@ -180,7 +180,7 @@ class Client:
         architectures without data). `base` is what to start from in place of scratch: a Job or `jobs/…`, a Model or
         `models/…`, a name on the hub as `hub:owner/name[@revision]`, or a .safetensors file or a model's folder, which
         is uploaded first.
-        A worker makes `local_steps` steps of the optimiser in each round, or `epochs` passes over its shard where None.
+        In each round a worker makes `epochs` passes over its shard (1 where None), or `local_steps` optimiser steps.
         `split` deals the rows: `iid`, `stratified`, or `dirichlet` with its concentration `alpha` (0.5 where None).
         `pool="public"` lets strangers' workers see the shards. A `request_id` of one's own makes a repeat
         answer the same job. `progress` is told of the upload, `watch` sees the data set while it is
@@ -193,14 +193,14 @@ class Client:
             architecture=architecture,
             rounds=rounds,
             shards=shards,
-            epochs=epochs,
+            epochs=_passes(epochs, local_steps),
             hyperparameters=hyperparameters or {},
             pool=pool,
             seed=seed,
             holdout=holdout,
             name=name,
             max_update_norm=max_update_norm,
-            local_steps=_steps(local_steps),
+            local_steps=local_steps or 0,
             split=split,
             alpha=alpha,
         )
@@ -218,10 +218,17 @@ class Client:
         return self.jobs.create(spec, request_id=request_id or f"train-{secrets.token_hex(16)}")
 
 
-def _steps(local_steps: int | None) -> int:
-    if local_steps is not None and local_steps < 1:
+def _passes(epochs: int | None, local_steps: int | None) -> int:
+    """Epochs as the contract wants them: 0 beside local steps."""
+    if local_steps is None:
+        if epochs is not None and epochs < 1:
+            raise _refused("spec.epochs", f"{epochs} is less than 1", "leave it out for one pass over each shard")
+        return 1 if epochs is None else epochs
+    if local_steps < 1:
         raise _refused("spec.local_steps", f"{local_steps} is less than 1", "leave it out to train whole epochs")
-    return local_steps or 0
+    if epochs is not None:
+        raise _refused("spec.local_steps", "stands in place of epochs", "give one of the two")
+    return 0
 
 
 def _no_label(label: str | None) -> None:

@@ -108,7 +108,7 @@ class Job:
 
     @property
     def epochs(self) -> int:
-        """Passes over its shard that a worker makes in each round."""
+        """Passes over its shard that a worker makes in each round; 0 where it makes `local_steps`."""
         return self._message.spec.epochs
 
     @property
@@ -251,7 +251,7 @@ class Job:
     ) -> Path:
         """Makes `path` the model's folder, whole or not at all, and answers it.
 
-        The model is that of `round`, of the last merged one where None. Once the job SUCCEEDED a trusted worker makes
+        The model is that of `round`, of the last merged one where None. Once the job ended a trusted worker makes
         the folder that `from_pretrained` loads as it is: `wait` waits for that while one is online. Else, and for other
         rounds, there are the weights, what belongs beside them, and a short card.
         A folder that holds something already is refused unless `overwrite`. A download that broke off is resumed by the
@@ -266,7 +266,7 @@ class Job:
     def _waits_for_folder(self, number: int | None) -> bool:
         if not self.state.ended:
             self.refresh()
-        return self.state is JobState.SUCCEEDED and number in (None, self.merged_rounds)
+        return self.state.ended and number in (None, self.merged_rounds)
 
     def verify(
         self,

@@ -25,6 +25,8 @@ def under_way(task: job_pb2.TaskProgress, job: job_pb2.Job) -> bool:
         return False
     if task.kind in _BEFORE_ROUNDS:
         return not job.rounds
+    if task.kind == task_pb2.TASK_KIND_EVALUATE and not task.round:
+        return not job.initial_metrics
     here = next((found for found in job.rounds if found.number == task.round), None)
     if here is None:
         return True

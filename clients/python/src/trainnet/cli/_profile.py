@@ -1,0 +1,118 @@
+"""A data set's profile as a person enjoys reading it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from trainnet.cli._output import count, number, print_table, size, width
+from trainnet.client import ColumnProfile, Profile
+
+if TYPE_CHECKING:
+    from trainnet.client import Schema
+
+_CLASSES = 20
+_COLUMNS = 40
+_BAR = 32
+_EIGHTHS = " ▏▎▍▌▋▊▉"
+_COUNTED = 1000
+"""Different values are counted up to here."""
+
+
+def print_profile(profile: Profile) -> None:
+    """Columns, classes as bars, samples, duplicates."""
+    _columns(profile.columns)
+    if profile.classes:
+        print()
+        print_classes(profile.classes, profile.label)
+    if profile.samples:
+        print()
+        _samples(profile)
+    if profile.duplicate_rows:
+        compared = "" if profile.compared_rows == profile.rows else f" of the {profile.compared_rows:,} compared"
+        rows = count(profile.duplicate_rows, "row")
+        print(f"\n{rows}{compared} {'repeats' if profile.duplicate_rows == 1 else 'repeat'} an earlier one")
+
+
+def print_classes(classes: Mapping[str, int], label: str) -> None:
+    """Rows of each class as bars, in the order of the model's outputs."""
+    shown = list(classes.items())[:_CLASSES]
+    names = max(min(len(name), 24) for name, _ in shown)
+    counts = max(len(f"{rows:,}") for _, rows in shown)
+    most, total = max(1, *classes.values()), max(1, sum(classes.values()))
+    room = max(4, min(_BAR, width() - names - counts - 12))
+    print(f"{label}: {count(len(classes), 'class', 'classes')}")
+    for name, rows in shown:
+        share = f"{rows / total:>4.0%}  {bar(rows / most, room)}".rstrip()
+        print(f"  {_cut(name, names):<{names}}  {rows:>{counts},}  {share}")
+    if len(classes) > _CLASSES:
+        print(f"  and {len(classes) - _CLASSES:,} more")
+
+
+def bar(share: float, room: int) -> str:
+    """A bar for a share of `room` columns, exact to an eighth of one; something is never nothing."""
+    eighths = max(round(share * room * 8), 1 if share > 0 else 0)
+    return "█" * (eighths // 8) + _EIGHTHS[eighths % 8].strip()
+
+
+def describe_image(schema: Schema) -> str:
+    """`28 x 28 pixels, 1 channel`, or nothing."""
+    if schema.image is None:
+        return ""
+    height, across, channels = schema.image
+    return f"{height} x {across} pixels, {count(channels, 'channel')}"
+
+
+def _columns(columns: Iterable[ColumnProfile]) -> None:
+    every = tuple(columns)
+    shown = every[:_COLUMNS]
+    print_table(
+        ["column", "kind", ">missing", ">distinct", ">min", ">max", ">mean", "length"],
+        (
+            (
+                column.name,
+                column.kind,
+                f"{column.missing:,}" if column.missing else "-",
+                _distinct(column.distinct),
+                number(column.minimum),
+                number(column.maximum),
+                number(column.mean) + (f" ± {column.deviation:.3g}" if column.deviation else ""),
+                _length(column),
+            )
+            for column in shown
+        ),
+        empty="no columns",
+        drop_empty=True,
+    )
+    if len(every) > len(shown):
+        print(f"and {len(every) - len(shown):,} more columns")
+
+
+def _distinct(found: int) -> str:
+    return "" if not found else f"{found:,}" + ("+" if found >= _COUNTED else "")
+
+
+def _length(column: ColumnProfile) -> str:
+    mean, most = column.mean_length, column.max_length
+    if mean is None or most is None or column.kind == "label":
+        return ""
+    if column.kind == "image":
+        return f"{size(round(mean))}, at most {size(round(most))}"
+    unit = "s" if column.kind == "audio" else "characters"
+    return f"{number(mean, 3)} {unit}, at most {number(most)}"
+
+
+def _samples(profile: Profile) -> None:
+    room = width()
+    names = [column.name for column in profile.columns][: max(1, room // 12)]
+    each = max(8, (room - 2 * len(names)) // len(names)) if len(names) > 1 else room - 8
+    print("first rows:" + (f" (of {len(names)} columns)" if len(names) < len(profile.columns) else ""))
+    print_table(
+        names,
+        ([_cut(" ".join(sample.get(name, "").split()), each) for name in names] for sample in profile.samples),
+        empty="",
+    )
+
+
+def _cut(text: str, room: int) -> str:
+    return text if len(text) <= room else text[: room - 1] + "…"
