@@ -21,7 +21,7 @@ SCHEMA = dataset_pb2.DataSchema(
 def request(request_id: str = "", data: bytes = TABLE, **fields: Any) -> dataset_pb2.CreateDatasetRequest:
     given = {"display_name": "table", "format": dataset_pb2.DATASET_FORMAT_CSV, **fields}
     return dataset_pb2.CreateDatasetRequest(
-        request_id=request_id or secrets.token_hex(8), declaration=declaration(data), **given
+        **{"request_id": request_id or secrets.token_hex(8), "declaration": declaration(data), **given}
     )
 
 

@@ -10,9 +10,11 @@ from trainnet.coordinator.storage.database import DatabaseAway, NotNow
 from trainnet.coordinator.usecases.context import Context
 from trainnet.coordinator.usecases.datasets import Datasets
 from trainnet.coordinator.usecases.leases import Leases
+from trainnet.coordinator.usecases.leftovers import Leftovers
 from trainnet.coordinator.usecases.models import Models
 from trainnet.coordinator.usecases.retention import Retention
 from trainnet.coordinator.usecases.sweeping import Sweeping
+from trainnet.runtime.errors import Unavailable
 from trainnet.runtime.lifecycle import wait_or_stop
 from trainnet.runtime.log import get_logger
 from trainnet.runtime.store_errors import StoreError
@@ -31,6 +33,7 @@ class Housekeeping:
         self._sessions = sessions
         self._retention = retention
         self._sweeping = Sweeping(context)
+        self._leftovers = Leftovers(context)
         self._sources = (Datasets(context), Models(context))
         self._started = context.monotonic()
         self._log = get_logger(__name__)
@@ -123,13 +126,14 @@ class Housekeeping:
         """A page of the store's uploads at a time, for ever, and what owners never finished to upload."""
         while not await wait_or_stop(stop, SWEEP_SECONDS):
             try:
-                swept = await self._sweeping.sweep()
+                passes = [await self._sweeping.sweep(), await self._leftovers.sweep()]
                 forgotten = [await source.forget_unfinished() for source in self._sources]
-            except (StoreError, NotNow) as error:
+            except (StoreError, Unavailable) as error:
                 self._log.warning("the store is not swept yet", error=str(error))
                 continue
-            if swept.objects or swept.uploads:
-                self._log.info("removed uploads that nothing knows of", objects=swept.objects, unfinished=swept.uploads)
+            objects, unfinished = sum(item.objects for item in passes), sum(item.uploads for item in passes)
+            if objects or unfinished:
+                self._log.info("removed uploads that nothing knows of", objects=objects, unfinished=unfinished)
             if any(forgotten):
                 self._log.info("removed what nobody finished to upload", datasets=forgotten[0], models=forgotten[1])
 

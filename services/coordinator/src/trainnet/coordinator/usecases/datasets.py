@@ -5,6 +5,7 @@ and where it fails the data set is FAILED with the reason: nobody trains on data
 owner said is wrong. The bytes stay, so the next reading can mend it; jobs that exist keep the schema they began with.
 """
 
+from contextlib import suppress
 from typing import Any
 
 from sqlalchemy import Row, delete, select, update
@@ -18,7 +19,7 @@ from trainnet.coordinator.storage.pages import DEFAULT_PAGE, page_of, token_of
 from trainnet.coordinator.storage.schema import datasets, jobs
 from trainnet.coordinator.usecases import shard_plans
 from trainnet.coordinator.usecases.context import Context
-from trainnet.coordinator.usecases.errors import DatasetNotReady, InUse, NotUploading, UploadIncomplete
+from trainnet.coordinator.usecases.errors import DatasetNotReady, InUse, NoSuchResource, NotUploading, UploadIncomplete
 from trainnet.coordinator.usecases.sources import Sources
 from trainnet.runtime.errors import InvalidArgument
 from trainnet.v1 import artifact_pb2, dataset_pb2, events_pb2, task_pb2
@@ -143,7 +144,8 @@ class Datasets:
         """Deletes what nobody finished to upload; answers how many."""
         names_ = await self._sources.unfinished()
         for name in names_:
-            await self.delete(name, unfinished=True)
+            with suppress(NoSuchResource):  # another replica was quicker
+                await self.delete(name, unfinished=True)
         return len(names_)
 
     # --- results of tasks ---

@@ -1,6 +1,7 @@
 """Models that owners bring as a base for their jobs: declared, uploaded, deleted. What one holds is looked at by the
 first job that starts from it."""
 
+from contextlib import suppress
 from typing import Any
 
 from sqlalchemy import Row, select
@@ -75,7 +76,8 @@ class Models:
         """Deletes what nobody finished to upload; answers how many."""
         names_ = await self._sources.unfinished()
         for name in names_:
-            await self.delete(name, unfinished=True)
+            with suppress(NoSuchResource):  # another replica was quicker
+                await self.delete(name, unfinished=True)
         return len(names_)
 
     def _view(self, row: Row[Any]) -> model_pb2.Model:

@@ -57,8 +57,8 @@ class Sweeping:
     async def sweep(self) -> Swept:
         """One pass. Raises StoreError."""
         store = self._context.store
-        objects = await asyncio.to_thread(_page, store.list(PREFIX, after=self._after_object), self._page)
-        unfinished = await asyncio.to_thread(_page, store.list_uploads(PREFIX, after=self._after_upload), self._page)
+        objects = await asyncio.to_thread(page, store.list(PREFIX, after=self._after_object), self._page)
+        unfinished = await asyncio.to_thread(page, store.list_uploads(PREFIX, after=self._after_upload), self._page)
         kept, live = await self._known([item.key for item in objects] + [item.key for item in unfinished])
         lost = [item for item in objects if item.key not in kept and self._old(item.modified)]
         await asyncio.to_thread(store.delete, [item.key for item in lost])
@@ -82,10 +82,14 @@ class Sweeping:
         return kept, live
 
     def _old(self, since: datetime | None) -> bool:
-        """Whether no grant of that time can be alive. What the store does not date is left alone."""
-        age = self._context.settings.url_ttl + MARGIN
-        return since is not None and self._context.clock() - since.timestamp() > age
+        return outlived(self._context, since)
 
 
-def _page(items: Iterator[T], size: int) -> list[T]:
+def outlived(context: Context, since: datetime | None) -> bool:
+    """Whether no grant of that time can be alive. What the store does not date is left alone."""
+    age = context.settings.url_ttl + MARGIN
+    return since is not None and context.clock() - since.timestamp() > age
+
+
+def page(items: Iterator[T], size: int) -> list[T]:
     return list(islice(items, size))
