@@ -54,7 +54,7 @@ def catalog(
 
 
 def _show(found: Architecture) -> None:
-    from trainnet.client import HYPERPARAMETER_GROUPS, expected_value
+    from trainnet.client import expected_value
 
     print(found.description)
     print()
@@ -76,10 +76,7 @@ def _show(found: Architecture) -> None:
             ),
             empty="",
         )
-    for group in HYPERPARAMETER_GROUPS:
-        knobs = [knob for knob in found.hyperparameters if knob.group == group]
-        if not knobs:
-            continue
+    for group, knobs in found.groups.items():
         print(f"\n{_TITLES[group]}")
         print_table(
             ["  --set", ">default", "what it takes", "what it does"],

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from trainnet.client._architectures import (
-        HYPERPARAMETER_GROUPS,
         Architecture,
         Architectures,
         ArchitectureSize,
@@ -67,7 +66,6 @@ if TYPE_CHECKING:
     from trainnet.client._workers import Workers
 
 __all__ = [
-    "HYPERPARAMETER_GROUPS",
     "AlreadyExists",
     "Architecture",
     "ArchitectureSize",
@@ -127,7 +125,6 @@ __all__ = [
 # Kept equal to the imports above by a test.
 _HOMES = {
     "_architectures": (
-        "HYPERPARAMETER_GROUPS",
         "Architecture",
         "ArchitectureSize",
         "Architectures",

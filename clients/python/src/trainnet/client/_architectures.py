@@ -15,7 +15,7 @@ from trainnet.v1 import catalog_pb2
 
 MODEL, CONFIGURATION, LORA, TRAINING = "model", "configuration", "LoRA", "training"
 
-HYPERPARAMETER_GROUPS = (MODEL, TRAINING, LORA, CONFIGURATION)
+_GROUPS = (MODEL, TRAINING, LORA, CONFIGURATION)
 """What knobs are about, in the order in which people ask for it."""
 
 # The knobs that every architecture that learns by gradients shares.
@@ -44,7 +44,7 @@ class Hyperparameter:
 
     @property
     def group(self) -> str:
-        """What it is about: one of HYPERPARAMETER_GROUPS."""
+        """What it is about: model, training, LoRA or configuration."""
         prefix = self.name.partition(".")[0]
         if prefix == self.name:
             return TRAINING if self.name in _TRAINING else MODEL
@@ -88,6 +88,12 @@ class Architecture:
     takes_base: bool
     sizes: tuple[ArchitectureSize, ...]
     hyperparameters: tuple[Hyperparameter, ...]
+
+    @property
+    def groups(self) -> dict[str, tuple[Hyperparameter, ...]]:
+        """The hyperparameters by what they are about; groups without any are left out."""
+        every = {group: tuple(knob for knob in self.hyperparameters if knob.group == group) for group in _GROUPS}
+        return {group: knobs for group, knobs in every.items() if knobs}
 
     @classmethod
     def of(cls, message: catalog_pb2.Architecture) -> Self:
