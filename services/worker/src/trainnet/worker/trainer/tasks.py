@@ -9,6 +9,7 @@ from trainnet.worker.trainer.context import TaskContext
 from trainnet.worker.trainer.data.inspect import inspect
 from trainnet.worker.trainer.data.prepare import prepare
 from trainnet.worker.trainer.evaluate import evaluate
+from trainnet.worker.trainer.export.export import export
 from trainnet.worker.trainer.initialize import initialize
 from trainnet.worker.trainer.train import train
 from trainnet.worker.trainer.workbench import Workbench
@@ -31,5 +32,7 @@ def run_task(spec: TaskSpec, context: TaskContext, workbench: Workbench) -> Task
             return train(spec.train, context, workbench)
         case "evaluate":
             return evaluate(spec.evaluate, context, workbench)
+        case "export":
+            return export(spec.export, context)
         case other:
             raise TaskError("WORKER", f"this worker does not know the task {other}: update it")

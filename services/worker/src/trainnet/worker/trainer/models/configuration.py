@@ -144,7 +144,7 @@ def read(family: Family, parts: Parts) -> Any:
     """The reverse of write. Raises TaskError."""
     content = from_json(parts, CONFIG)
     fields = base_fields(family, parts)
-    known = {name: content[name] for name in LABELS if name in content}
+    known = {name: content[name] for name in (*LABELS, *fields_of(family)) if name in content and name not in fields}
     try:
         return family.configuration_class()(**fields, **known)
     except Exception as error:  # as above
