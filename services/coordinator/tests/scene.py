@@ -22,6 +22,7 @@ from trainnet.coordinator.usecases.datasets import Datasets
 from trainnet.coordinator.usecases.jobs import Jobs
 from trainnet.coordinator.usecases.leases import Leases
 from trainnet.coordinator.usecases.merging import Merging
+from trainnet.coordinator.usecases.model_files import ModelFiles
 from trainnet.coordinator.usecases.models import Models
 from trainnet.coordinator.usecases.results import Answer, Results
 from trainnet.coordinator.usecases.retention import Retention
@@ -49,6 +50,7 @@ class Scene:
         self.context = Context(self.database, store, uploads, settings, clock, clock)
         self.workers, self.datasets, self.jobs = Workers(self.context), Datasets(self.context), Jobs(self.context)
         self.models = Models(self.context)
+        self.files = ModelFiles(self.context)
         self.leases = self.replica("r-1")
         self.results = Results(self.context, self.datasets, self.jobs)
         self.merging = Merging(self.context, self.leases)

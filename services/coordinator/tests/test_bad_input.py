@@ -16,6 +16,8 @@ from trainnet.local.stack import LocalStack
 from trainnet.v1 import artifact_pb2, catalog_pb2, dataset_pb2, job_pb2, operator_pb2, worker_pb2
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
+ARCHITECTURES = "bert, cnn, distilbert, gpt2, mlp, mobilenet_v2, noop, vit, whisper"
+NO_RESNET = f"there is no architecture resnet: use one of {ARCHITECTURES}"
 MISSING = "datasets/nothing-here"
 
 
@@ -63,7 +65,7 @@ JOBS = [
         "less than or equal to 0.9",
     ),
     (changed(lambda spec: setattr(spec, "rounds", 0)), "spec.rounds", "greater than or equal to 1"),
-    (changed(lambda spec: setattr(spec, "epochs", -1)), "spec.epochs", "greater than or equal to 1"),
+    (changed(lambda spec: setattr(spec, "epochs", -1)), "spec.epochs", "greater than or equal to 0"),
     (changed(lambda spec: setattr(spec, "architecture", "")), "spec.architecture", "at least 1 character"),
     (changed(lambda spec: setattr(spec, "dataset", "Iris")), "spec.dataset", "does not match regex pattern"),
     (changed(lambda spec: setattr(spec, "pool", 9)), "spec.pool", "one of the defined enum values"),
@@ -75,7 +77,7 @@ JOBS = [
     (
         changed(lambda spec: setattr(spec, "architecture", "resnet")),
         "spec.architecture",
-        "there is no architecture resnet: use one of cnn, mlp, noop",
+        NO_RESNET,
     ),
     (
         changed(lambda spec: setattr(spec, "dataset", MISSING)),
@@ -149,7 +151,7 @@ async def test_names_that_do_not_exist_are_not_found(coordinator: Coordinator) -
         assert found[0].message.endswith("does not exist")
     async with refused(grpc.StatusCode.NOT_FOUND) as found:
         await coordinator.catalog.GetArchitecture(catalog_pb2.GetArchitectureRequest(architecture="resnet"))
-    assert found[0].message == "there is no architecture resnet: use one of cnn, mlp, noop"
+    assert found[0].message == NO_RESNET
 
 
 async def test_a_name_of_the_wrong_shape_is_refused(coordinator: Coordinator) -> None:

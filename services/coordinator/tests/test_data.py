@@ -216,7 +216,14 @@ async def test_a_plan_that_failed_is_cut_again_for_the_next_job(scene: Scene) ->
     ("fields", "field", "message"),
     [
         ({"shards_": 91}, "spec.plan.shards", "91 shards are more than the 90 rows to train on: use fewer"),
-        ({"architecture": "cnn"}, "spec.architecture", "cnn takes image data, {} is tabular: use mlp"),
+        (
+            {"architecture": "cnn"},
+            "spec.architecture",
+            (
+                "cnn needs an image column, {} has 2 number or category columns and the label label of 2 classes: "
+                "use mlp, or use a data set of images"
+            ),
+        ),
         ({"architecture": "noop"}, "spec.dataset", "noop takes no data set: leave it out"),
         ({"dataset": ""}, "spec.dataset", "mlp needs a data set: name one"),
     ],
@@ -252,8 +259,8 @@ async def test_the_last_rounds_stay_verifiable_and_the_rest_goes(scene: Scene) -
     assert shown.base.download.url
     assert not (await scene.jobs.round(f"jobs/{job}/rounds/1")).merged.HasField("download")
     with pytest.raises(Collected):
-        await scene.jobs.model(f"jobs/{job}", 1)
-    assert (await scene.jobs.model(f"jobs/{job}", 0))[0] == 4
+        await scene.files.get(f"jobs/{job}", 1)
+    assert (await scene.files.get(f"jobs/{job}", 0))[0].round == 4
 
 
 async def test_weights_wait_for_their_evaluation(scene: Scene) -> None:
@@ -314,7 +321,7 @@ async def test_a_job_deleted_while_it_is_collected(scene: Scene) -> None:
 async def test_a_job_without_a_merged_round_has_no_model(scene: Scene) -> None:
     job = await scene.job()
     with pytest.raises(NoModel):
-        await scene.jobs.model(f"jobs/{job}", 0)
+        await scene.files.get(f"jobs/{job}", 0)
 
 
 # --- what a job says ---

@@ -63,7 +63,9 @@ async def test_the_same_data_uploaded_twice_are_cut_once(scene: Scene) -> None:
 async def test_other_bytes_or_another_understanding_are_cut_apart(scene: Scene, other: dict[str, Any]) -> None:
     worker = await scene.worker()
     first = await ready(scene, worker)
-    schema = dataset_pb2.DataSchema(label="b", rows=100) if "schema" in other else SCHEMA
+    schema = dataset_pb2.DataSchema()
+    schema.CopyFrom(SCHEMA)
+    schema.label = "b" if "schema" in other else SCHEMA.label
     second = await ready(scene, worker, **(other | {"schema": schema}))
     for name in (first, second):
         await scene.jobs.create(f"of-{name[-8:]}", spec(name))

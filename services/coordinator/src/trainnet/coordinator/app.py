@@ -31,6 +31,7 @@ from trainnet.coordinator.usecases.datasets import Datasets
 from trainnet.coordinator.usecases.jobs import Jobs
 from trainnet.coordinator.usecases.leases import Leases
 from trainnet.coordinator.usecases.merging import Merging
+from trainnet.coordinator.usecases.model_files import ModelFiles
 from trainnet.coordinator.usecases.models import Models
 from trainnet.coordinator.usecases.replicas import Replicas
 from trainnet.coordinator.usecases.results import Results
@@ -150,7 +151,9 @@ async def main(stop: asyncio.Event) -> None:
     services: dict[str, Callable[[Any], None]] = {
         "DatasetService": partial(dataset_pb2_grpc.add_DatasetServiceServicer_to_server, DatasetServicer(datasets)),
         "CatalogService": partial(catalog_pb2_grpc.add_CatalogServiceServicer_to_server, CatalogServicer()),
-        "JobService": partial(job_pb2_grpc.add_JobServiceServicer_to_server, JobServicer(jobs, watching)),
+        "JobService": partial(
+            job_pb2_grpc.add_JobServiceServicer_to_server, JobServicer(jobs, ModelFiles(context), watching)
+        ),
         "MergeService": partial(merge_pb2_grpc.add_MergeServiceServicer_to_server, MergeServicer(merging)),
         "ModelService": partial(model_pb2_grpc.add_ModelServiceServicer_to_server, ModelServicer(models)),
         "OperatorService": partial(

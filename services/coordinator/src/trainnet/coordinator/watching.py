@@ -2,7 +2,9 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
 
 from trainnet.coordinator.domain import names
 from trainnet.coordinator.domain.states import ENDED_JOBS, TaskState
@@ -10,6 +12,8 @@ from trainnet.coordinator.sessions import LiveAttempt, Sessions
 from trainnet.coordinator.usecases.jobs import Jobs
 from trainnet.coordinator.usecases.leases import Leases
 from trainnet.v1 import job_pb2, task_pb2
+
+T = TypeVar("T")
 
 QUIET_SECONDS = 2.0
 """A job is looked at this often even when nothing was told: what it waits for changes with the workers."""
@@ -38,11 +42,43 @@ class Watching:
         if job_id:
             self.changed(names.job(job_id))
 
-    async def watch(self, name: str) -> AsyncIterator[job_pb2.WatchJobResponse]:
-        """The job at once, then whatever changes, until it ended."""
+    async def settled(self, name: str, look: Callable[[], Awaitable[tuple[T, bool]]], seconds: float) -> T:
+        """What `look` answers, asked at once and after each change of a job, as soon as it says that nothing better is
+        coming; the last answer after so many seconds, or when the coordinator stops."""
+        deadline = asyncio.get_running_loop().time() + seconds
+        with self._news(name) as news:
+            while True:
+                news.clear()
+                answer, coming = await look()
+                left = deadline - asyncio.get_running_loop().time()
+                if not coming or left <= 0 or self.stopping.is_set():
+                    return answer
+                await self._next(news, left)
+
+    @contextmanager
+    def _news(self, name: str) -> Iterator[asyncio.Event]:
+        """An event that is set by each change of a job."""
         news = asyncio.Event()
         self._watchers[name].add(news)
         try:
+            yield news
+        finally:
+            self._watchers[name].discard(news)
+            if not self._watchers[name]:
+                del self._watchers[name]
+
+    async def _next(self, news: asyncio.Event, seconds: float) -> None:
+        """Until there is news, the coordinator stops, or the time is over."""
+        waiting = [asyncio.ensure_future(event.wait()) for event in (news, self.stopping)]
+        try:
+            await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for item in waiting:
+                item.cancel()
+
+    async def watch(self, name: str) -> AsyncIterator[job_pb2.WatchJobResponse]:
+        """The job at once, then whatever changes, until it ended."""
+        with self._news(name) as news:
             before = b""
             settled = 0
             seen: dict[int, job_pb2.TaskProgress] = {}
@@ -67,10 +103,6 @@ class Watching:
                         await asyncio.sleep(GATHER_SECONDS)
                 except TimeoutError:
                     pass
-        finally:
-            self._watchers[name].discard(news)
-            if not self._watchers[name]:
-                del self._watchers[name]
 
     async def _left(
         self, seen: dict[int, job_pb2.TaskProgress], progress: dict[int, job_pb2.TaskProgress]

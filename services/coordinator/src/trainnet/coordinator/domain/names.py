@@ -76,6 +76,16 @@ def base_key(job_id: str, fence: int) -> str:
     return f"jobs/{job_id}/base/{fence}.safetensors"
 
 
+def part_key(job_id: str, part: str, fence: int) -> str:
+    """Where the bundle and the frozen weights of a job's model go."""
+    return f"jobs/{job_id}/parts/{fence}/{part}"
+
+
+def model_file_key(job_id: str, fence: int, path: str) -> str:
+    """Where a file of a job's exported folder goes; the fence keeps attempts apart."""
+    return f"jobs/{job_id}/model/{fence}/{path}"
+
+
 def source_key(dataset_id: str) -> str:
     return f"{dataset_prefix(dataset_id)}source/data"
 

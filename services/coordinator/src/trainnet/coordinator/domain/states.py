@@ -57,6 +57,7 @@ class TaskKind(StrEnum):
     CHECK = "CHECK"
     SUM = "SUM"
     MERGE = "MERGE"
+    EXPORT = "EXPORT"
 
 
 AGGREGATOR_KINDS = frozenset({TaskKind.CHECK, TaskKind.SUM, TaskKind.MERGE})

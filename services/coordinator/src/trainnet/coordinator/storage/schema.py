@@ -168,10 +168,22 @@ jobs = Table(
     Column("plan", ForeignKey("plans.id"), index=True),
     # Id of the uploaded model that it starts from.
     Column("base_model", String(63), index=True),
+    # Job and round whose model it starts from: as long as it has not ended, their weights are kept.
+    Column("base_job", String(63), index=True),
+    Column("base_round", Integer),
     Column("state", String(16), nullable=False, index=True),
     Column("message", Text, nullable=False, default=""),
+    # What its INITIALIZE task made: the weights that rounds change, and the parts of the model that they do not.
     *_artifact("base"),
+    *_artifact("bundle"),
+    *_artifact("frozen"),
+    Column("trainable_parameters", BigInteger, nullable=False, default=0, server_default=text("0")),
+    Column("parameters", BigInteger, nullable=False, default=0, server_default=text("0")),
+    Column("base_revision", String(200), nullable=False, default="", server_default=text("''")),
+    Column("initial_metrics", Text, nullable=False, default="{}", server_default=text("'{}'")),
     Column("merged_rounds", Integer, nullable=False, default=0),
+    # Round whose folder lies in model_files; 0 while there is none.
+    Column("exported", Integer, nullable=False, default=0, server_default=text("0")),
     Column("created", Float, nullable=False, index=True),
     Column("started", Float),
     Column("ended", Float),
@@ -192,6 +204,8 @@ rounds = Table(
     *_artifact("merged"),
     Column("merged_sha256", String(64)),
     Column("metrics", Text, nullable=False, default="{}"),
+    # Of the newest evaluated rounds: a Confusion.
+    Column("confusion", LargeBinary),
     # Collected rounds are not verifiable any more; freed ones have lost their bytes too.
     Column("collected", Boolean, nullable=False, default=False),
     Column("freed", Boolean, nullable=False, default=False),
@@ -199,6 +213,14 @@ rounds = Table(
     Column("closed", Float),
     Column("claimed", Float),
     Column("merged", Float),
+)
+
+model_files = Table(
+    "model_files",
+    metadata,
+    Column("job", ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("path", String(63), primary_key=True),
+    *_artifact("object"),
 )
 
 tasks = Table(

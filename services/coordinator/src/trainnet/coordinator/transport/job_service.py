@@ -1,17 +1,20 @@
 """JobService over its use cases."""
 
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 from trainnet.coordinator.usecases.jobs import Jobs
+from trainnet.coordinator.usecases.model_files import ModelFiles
 from trainnet.coordinator.watching import Watching
 from trainnet.v1 import job_pb2 as pb
 from trainnet.v1 import job_pb2_grpc
 
 
 class JobServicer(job_pb2_grpc.JobServiceServicer):
-    def __init__(self, jobs: Jobs, watching: Watching) -> None:
+    def __init__(self, jobs: Jobs, files: ModelFiles, watching: Watching) -> None:
         self._jobs = jobs
+        self._files = files
         self._watching = watching
 
     async def CreateJob(self, request: pb.CreateJobRequest, context: Any) -> pb.CreateJobResponse:
@@ -36,8 +39,8 @@ class JobServicer(job_pb2_grpc.JobServiceServicer):
         return pb.DeleteJobResponse()
 
     async def GetModel(self, request: pb.GetModelRequest, context: Any) -> pb.GetModelResponse:
-        number, files = await self._jobs.model(request.name, request.round)
-        return pb.GetModelResponse(round=number, files=files)
+        look = partial(self._files.get, request.name, request.round)
+        return await self._watching.settled(request.name, look, request.wait_seconds)
 
     async def GetRound(self, request: pb.GetRoundRequest, context: Any) -> pb.GetRoundResponse:
         return pb.GetRoundResponse(round=await self._jobs.round(request.name))

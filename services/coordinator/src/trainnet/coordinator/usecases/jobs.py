@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+from collections import Counter
 from typing import Any
 
 from google.protobuf import json_format, struct_pb2
@@ -9,24 +10,23 @@ from sqlalchemy import Row, delete, select
 
 from trainnet.coordinator.domain import names
 from trainnet.coordinator.domain.catalog import ARCHITECTURES, BadHyperparameter, Data
-from trainnet.coordinator.domain.states import ENDED_JOBS, DatasetState, JobState, Pool, Priority, TaskKind
+from trainnet.coordinator.domain.compatibility import Contents, misfit
+from trainnet.coordinator.domain.states import ENDED_JOBS, DatasetState, JobState
+from trainnet.coordinator.domain.text import nearest
 from trainnet.coordinator.storage import tasks as task_store
 from trainnet.coordinator.storage.database import Transaction
 from trainnet.coordinator.storage.pages import page_of
 from trainnet.coordinator.storage.schema import datasets, jobs, rounds, tasks, updates
 from trainnet.coordinator.storage.statements import fetch
+from trainnet.coordinator.usecases import bases, shard_plans, views
 from trainnet.coordinator.usecases import rounds as life
-from trainnet.coordinator.usecases import shard_plans, views
 from trainnet.coordinator.usecases.context import Context
 from trainnet.coordinator.usecases.errors import (
-    Collected,
     DatasetNotReady,
-    NoModel,
     NoSuchResource,
     NotEnded,
     RequestIdReused,
 )
-from trainnet.coordinator.usecases.model_card import model_card, model_config
 from trainnet.coordinator.usecases.uploads import StoreAway
 from trainnet.runtime.errors import InvalidArgument
 from trainnet.runtime.store_errors import StoreError
@@ -52,7 +52,9 @@ class Jobs:
                     raise RequestIdReused(f"request_id {request_id} was used for {names.job(before.id)}")
                 return await views.job_view(tx, context.uploads, before, now)
             spec = completed(given)
+            architecture = ARCHITECTURES[spec.architecture]
             dataset = await self._dataset(tx, spec)
+            base = await bases.chosen(tx, spec, architecture)
             job_id = names.new_id(spec.display_name or spec.architecture)
             plan_id = await shard_plans.cut(tx, dataset, spec.plan, now) if dataset is not None else None
             await tx.execute(
@@ -66,19 +68,12 @@ class Jobs:
                     plan=plan_id,
                     state=JobState.PENDING,
                     created=now,
+                    **base,
                 )
             )
-            initialize = {
-                "kind": TaskKind.INITIALIZE,
-                "identity": f"initialize/{job_id}",
-                "job": job_id,
-                "architecture": spec.architecture,
-                "pool": Pool.TRUSTED,
-                "priority": Priority.PREPARATION,
-            }
-            await task_store.add(tx, [initialize], now)
             await life.move_job(tx, job_id, frozenset({JobState.PENDING}), JobState.PREPARING, now)
             row = await self._row(tx, names.job(job_id))
+            await life.initialize(tx, row, now)
             return await views.job_view(tx, context.uploads, row, now)
 
     async def get(self, name: str, after: int = 0) -> job_pb2.Job:
@@ -106,6 +101,8 @@ class Jobs:
             row = await self._row(tx, name)
             if row.state not in ENDED_JOBS:
                 raise NotEnded(f"{name} is {row.state}: cancel it first")
+            await bases.refuse_while_used(tx, row)
+            await task_store.cancel_of_job(tx, row.id, self._context.clock())
             await tx.execute(rounds.update().where(rounds.c.job == row.id).values(collected=True))
         try:
             for prefix in (f"jobs/{row.id}/", f"uploads/{row.id}/"):
@@ -117,31 +114,6 @@ class Jobs:
             await tx.execute(delete(updates).where(updates.c.job == row.id))
             await tx.execute(delete(tasks).where(tasks.c.job == row.id))
             await tx.execute(delete(jobs).where(jobs.c.id == row.id))
-
-    async def model(self, name: str, number: int) -> tuple[int, list[job_pb2.ModelFile]]:
-        """(round, files) of a model's folder; the small files are made here."""
-        async with self._context.database.read() as tx:
-            row = await self._row(tx, name)
-            if row.merged_rounds == 0:
-                raise NoModel(f"no round of {name} is merged yet")
-            wanted = number or row.merged_rounds
-            job = await views.job_view(tx, self._context.uploads, row, self._context.clock())
-            round_row = await tx.one(select(rounds).where(rounds.c.job == row.id, rounds.c.number == wanted))
-            if round_row is None or round_row.merged_key is None:
-                raise NoSuchResource(names.round_of(row.id, wanted))
-            if round_row.collected and wanted != row.merged_rounds:
-                raise Collected(
-                    f"the weights of round {wanted} were collected, those of round {row.merged_rounds} are there"
-                )
-            weights = self._context.uploads.artifact(round_row, "merged", download=True)
-        files = [job_pb2.ModelFile(path="model.safetensors", artifact=weights, sha256=round_row.merged_sha256)]
-        for path, content in (("config.json", model_config(job, wanted)), ("README.md", model_card(job, wanted))):
-            files.append(
-                job_pb2.ModelFile(
-                    path=path, inline=content.encode(), sha256=hashlib.sha256(content.encode()).hexdigest()
-                )
-            )
-        return wanted, files
 
     async def round(self, name: str) -> job_pb2.Round:
         """A round with downloads of all that an independent recompute needs, while they are kept."""
@@ -175,14 +147,9 @@ class Jobs:
             remedy = "wait until it is READY" if row.state != DatasetState.FAILED else row.message
             raise DatasetNotReady(f"{spec.dataset} is {row.state}: {remedy}", metadata={"state": row.state})
         schema = dataset_pb2.DataSchema.FromString(row.schema)
-        is_image = schema.HasField("image")
-        if is_image != (wants is Data.IMAGE):
-            fit = ", ".join(name for name, item in ARCHITECTURES.items() if item.data is _kind(is_image))
-            raise InvalidArgument(
-                f"{spec.architecture} takes {wants.lower()} data, {spec.dataset} is "
-                f"{_kind(is_image).lower()}: use {fit}",
-                field="spec.architecture",
-            )
+        problem = misfit(ARCHITECTURES[spec.architecture], _contents(schema), spec.dataset)
+        if problem is not None:
+            raise InvalidArgument(problem.message, field=f"spec.{problem.field}")
         spec.plan.CopyFrom(shard_plans.completed(spec.plan, schema))
         return row
 
@@ -193,8 +160,17 @@ class Jobs:
         return row
 
 
-def _kind(is_image: bool) -> Data:
-    return Data.IMAGE if is_image else Data.TABULAR
+def _contents(schema: dataset_pb2.DataSchema) -> Contents:
+    kinds = Counter(column.kind for column in schema.columns)
+    return Contents(
+        encodable=kinds[dataset_pb2.COLUMN_KIND_NUMERIC] + kinds[dataset_pb2.COLUMN_KIND_CATEGORICAL],
+        images=kinds[dataset_pb2.COLUMN_KIND_IMAGE] if schema.HasField("image") else 0,
+        texts=kinds[dataset_pb2.COLUMN_KIND_TEXT],
+        sounds=kinds[dataset_pb2.COLUMN_KIND_AUDIO],
+        label=schema.label,
+        classes=len(schema.classes),
+        label_is_text=schema.label_is_text,
+    )
 
 
 def _given(values: struct_pb2.Struct) -> dict[str, object]:
@@ -220,16 +196,24 @@ def completed(given: job_pb2.JobSpec) -> job_pb2.JobSpec:
     spec.CopyFrom(given)
     architecture = ARCHITECTURES.get(spec.architecture)
     if architecture is None:
-        known = ", ".join(ARCHITECTURES)
-        raise InvalidArgument(
-            f"there is no architecture {spec.architecture}: use one of {known}", field="spec.architecture"
-        )
+        near = nearest(spec.architecture, ARCHITECTURES)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"use one of {', '.join(ARCHITECTURES)}"
+        raise InvalidArgument(f"there is no architecture {spec.architecture}: {hint}", field="spec.architecture")
     try:
         values = architecture.complete(_given(given.hyperparameters))
     except BadHyperparameter as error:
         raise InvalidArgument(str(error), field=f"spec.hyperparameters.{error.field}") from None
     spec.hyperparameters.Clear()
     json_format.ParseDict(values, spec.hyperparameters)
+    if spec.epochs and spec.local_steps:
+        raise InvalidArgument(
+            f"a round has {spec.epochs} epochs or {spec.local_steps} local steps, not both: leave one out",
+            field="spec.local_steps",
+        )
+    if not spec.local_steps:
+        spec.epochs = spec.epochs or 1
+    if spec.HasField("base") and spec.base.WhichOneof("source") is None:
+        spec.ClearField("base")
     spec.pool = spec.pool or job_pb2.POOL_TRUSTED
     spec.merge.strategy = spec.merge.strategy or job_pb2.MERGE_STRATEGY_FEDAVG
     if spec.pool == job_pb2.POOL_PUBLIC and not spec.merge.max_update_norm:

@@ -23,10 +23,11 @@ from trainnet.coordinator.storage import tasks as task_store
 from trainnet.coordinator.storage.database import Transaction
 from trainnet.coordinator.storage.schema import attempts, jobs, replicas, rounds, sessions, tasks
 from trainnet.coordinator.storage.statements import change, fetch
+from trainnet.coordinator.usecases import exports, shard_plans
 from trainnet.coordinator.usecases import rounds as life
-from trainnet.coordinator.usecases import shard_plans
 from trainnet.coordinator.usecases.context import Context
 from trainnet.coordinator.usecases.datasets import Datasets
+from trainnet.coordinator.usecases.export_specs import export_spec
 from trainnet.coordinator.usecases.jobs import Jobs
 from trainnet.coordinator.usecases.model_specs import task_spec
 from trainnet.v1 import task_pb2, worker_pb2
@@ -131,7 +132,8 @@ class Leases:
     async def spec(self, row: Row[Any]) -> task_pb2.TaskSpec:
         """The work of a lease with fresh downloads."""
         async with self._context.database.read() as tx:
-            return await task_spec(tx, self._context.uploads, row)
+            describe = export_spec if row.kind == TaskKind.EXPORT else task_spec
+            return await describe(tx, self._context.uploads, row)
 
     async def held(self, worker: str, fence: int) -> Row[Any] | None:
         """The lease's row while it is live and this worker's."""
@@ -231,6 +233,8 @@ class Leases:
                 job = await fetch(tx, jobs, lock=True, id=row.job)
                 if job is not None:
                     await life.finish_job(tx, job, now)
+            case TaskKind.EXPORT:
+                await exports.failed(tx, row.job, reason)
             case TaskKind.MERGE:
                 await life.fail_job(tx, row.job, f"merging round {row.round}: {reason}", now)
 

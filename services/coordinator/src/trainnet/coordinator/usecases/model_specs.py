@@ -3,12 +3,14 @@
 import hashlib
 from typing import Any
 
+from google.protobuf.message import Message
 from sqlalchemy import Row, Table
 
 from trainnet.coordinator.domain import names
+from trainnet.coordinator.domain.catalog import ARCHITECTURES
 from trainnet.coordinator.domain.states import TaskKind
 from trainnet.coordinator.storage.database import Transaction
-from trainnet.coordinator.storage.schema import datasets, jobs, plans, rounds, shards
+from trainnet.coordinator.storage.schema import datasets, jobs, models, plans, rounds, shards
 from trainnet.coordinator.storage.statements import fetch
 from trainnet.coordinator.usecases.errors import NoSuchResource
 from trainnet.coordinator.usecases.uploads import Uploads
@@ -26,6 +28,14 @@ def model_spec(row: Row[Any]) -> task_pb2.ModelSpec:
     if row.schema is not None:
         model.schema.ParseFromString(row.schema)
     return model
+
+
+def parts_of(uploads: Uploads, row: Row[Any]) -> task_pb2.ModelParts | None:
+    """What beside the weights of its rounds a job's model needs, with downloads; None where that is nothing."""
+    bundle, frozen = (uploads.artifact(row, part, download=True) for part in ("bundle", "frozen"))
+    if bundle is None and frozen is None:
+        return None
+    return task_pb2.ModelParts(bundle=bundle, frozen=frozen)
 
 
 def shard_seed(seed: int, number: int, shard: int) -> int:
@@ -62,32 +72,71 @@ async def task_spec(tx: Transaction, uploads: Uploads, task: Row[Any]) -> task_p
     spec, model = job_spec(job), model_spec(job)
     described = task_pb2.TaskSpec(job=names.job(job.id))
     if task.kind == TaskKind.INITIALIZE:
-        described.initialize.CopyFrom(task_pb2.InitializeSpec(model=model, seed=spec.seed))
+        described.initialize.CopyFrom(await _initialize(tx, uploads, job))
         return described
-    round_row = await _one(tx, rounds, names.round_of(job.id, task.round), job=job.id, number=task.round)
-    if task.kind == TaskKind.TRAIN:
-        described.train.CopyFrom(
-            task_pb2.TrainSpec(
-                model=model,
-                base=uploads.artifact(round_row, "base", download=True),
-                shard=await _shard(tx, uploads, job, task.shard),
-                epochs=spec.epochs,
-                seed=shard_seed(spec.seed, task.round, task.shard),
-                round=task.round,
-                shard_index=task.shard,
-            )
-        )
-    else:
+    parts = parts_of(uploads, job)
+    if task.kind == TaskKind.EVALUATE:
         plan = await _one(tx, plans, f"plan {job.plan}", id=job.plan)
         described.evaluate.CopyFrom(
             task_pb2.EvaluateSpec(
                 model=model,
-                weights=uploads.artifact(round_row, "merged", download=True),
+                weights=await _evaluated(tx, uploads, job, task.round),
                 holdout=uploads.artifact(plan, "holdout", download=True),
                 round=task.round,
+                parts=parts,
             )
         )
+        return described
+    round_row = await _one(tx, rounds, names.round_of(job.id, task.round), job=job.id, number=task.round)
+    described.train.CopyFrom(
+        task_pb2.TrainSpec(
+            model=model,
+            base=uploads.artifact(round_row, "base", download=True),
+            shard=await _shard(tx, uploads, job, task.shard),
+            epochs=spec.epochs,
+            local_steps=spec.local_steps,
+            seed=shard_seed(spec.seed, task.round, task.shard),
+            round=task.round,
+            rounds=spec.rounds,
+            shard_index=task.shard,
+            parts=parts,
+        )
+    )
     return described
+
+
+async def _initialize(tx: Transaction, uploads: Uploads, job: Row[Any]) -> task_pb2.InitializeSpec:
+    spec = job_spec(job)
+    described = task_pb2.InitializeSpec(model=model_spec(job), seed=spec.seed)
+    if job.plan is not None and ARCHITECTURES[spec.architecture].tokenizes:
+        plan = await _one(tx, plans, f"plan {job.plan}", id=job.plan)
+        _put(described.sample, uploads.artifact(plan, "sample", download=True))
+    if spec.HasField("base"):
+        described.base.CopyFrom(spec.base)
+    if job.base_model is not None:
+        model = await _one(tx, models, names.uploaded_model(job.base_model), id=job.base_model)
+        _put(described.base_weights, uploads.artifact(model, "source", download=True))
+    if job.base_job is not None:
+        base = await _one(tx, jobs, names.job(job.base_job), id=job.base_job)
+        name = names.round_of(base.id, job.base_round)
+        merged = await _one(tx, rounds, name, job=base.id, number=job.base_round)
+        _put(described.base_weights, uploads.artifact(merged, "merged", download=True))
+        _put(described.base_parts, parts_of(uploads, base))
+        described.base_spec.CopyFrom(model_spec(base))
+    return described
+
+
+async def _evaluated(tx: Transaction, uploads: Uploads, job: Row[Any], number: int) -> artifact_pb2.Artifact | None:
+    """The weights after a round; round 0 are those that the job starts from."""
+    if number == 0:
+        return uploads.artifact(job, "base", download=True)
+    row = await _one(tx, rounds, names.round_of(job.id, number), job=job.id, number=number)
+    return uploads.artifact(row, "merged", download=True)
+
+
+def _put(field: Message, value: Message | None) -> None:
+    if value is not None:
+        field.CopyFrom(value)
 
 
 async def _shard(tx: Transaction, uploads: Uploads, job: Row[Any], shard: int) -> artifact_pb2.Artifact | None:

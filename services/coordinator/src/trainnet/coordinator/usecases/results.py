@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Executable, Row, bindparam, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from trainnet.coordinator.domain import exports as domain_exports
 from trainnet.coordinator.domain import names
 from trainnet.coordinator.domain.states import AttemptState, Pool, Priority, TaskKind, TaskState, UpdateState
 from trainnet.coordinator.domain.text import plain_metrics
@@ -15,8 +16,8 @@ from trainnet.coordinator.storage import tasks as task_store
 from trainnet.coordinator.storage.database import Transaction
 from trainnet.coordinator.storage.schema import attempts, jobs, plans, rounds, shards, updates, uploads
 from trainnet.coordinator.storage.statements import add, change, fetch, fetch_all
+from trainnet.coordinator.usecases import evaluations, exports, shard_plans
 from trainnet.coordinator.usecases import rounds as life
-from trainnet.coordinator.usecases import shard_plans
 from trainnet.coordinator.usecases.context import Context
 from trainnet.coordinator.usecases.datasets import Datasets, unusable
 from trainnet.coordinator.usecases.jobs import Jobs
@@ -33,6 +34,9 @@ class Answer:
 
 UPDATE_ROOM = 1024 * 1024
 """Bytes that an update may have beside twice those of its base: fp64 deltas of fp32 weights, and a header."""
+
+PARTS = ("bundle", "frozen")
+"""What an INITIALIZE task may hand in beside the weights."""
 
 STALE = Answer(worker_pb2.OUTCOME_STALE_FENCE, "the attempt is not live any more: stop and forget it")
 
@@ -136,6 +140,8 @@ class Results:
             if plan is None:
                 return STALE
             problem = shard_plans.unusable(plan, result.prepare)
+        if row.kind == TaskKind.EXPORT:
+            problem = domain_exports.unusable([item.output for item in result.outputs])
         if problem:
             return Answer(worker_pb2.OUTCOME_INVALID, problem)
         wanted = _outputs(row, result)
@@ -211,9 +217,13 @@ class Results:
             case TaskKind.PREPARE:
                 await shard_plans.prepared(tx, row.plan, objects, result.prepare, now)
             case TaskKind.INITIALIZE:
-                await life.start_initialized_job(tx, row.job, objects["base"], now)
+                handed_in = {item.output: objects[item.output] for item in result.outputs}
+                await life.start_initialized_job(tx, row.job, handed_in, result.initialize, now)
             case TaskKind.EVALUATE:
-                await life.round_evaluated(tx, row.job, row.round, plain_metrics(result.metrics), now)
+                metrics, confusion = plain_metrics(result.metrics), evaluations.sound(result)
+                await life.round_evaluated(tx, row.job, row.round, metrics, confusion, now)
+            case TaskKind.EXPORT:
+                await exports.done(tx, row, {item.output: objects[item.output] for item in result.outputs})
 
 
 _DECLARED = (
@@ -249,6 +259,10 @@ def _key(task: Row[Any], output: str, nonce: str) -> str | None:
         return names.update_key(task.job, task.round, task.shard, task.fence, nonce)
     if task.kind == TaskKind.INITIALIZE and output == "base":
         return names.base_key(task.job, task.fence)
+    if task.kind == TaskKind.INITIALIZE and output in PARTS:
+        return names.part_key(task.job, output, task.fence)
+    if task.kind == TaskKind.EXPORT:
+        return exports.key_of(task, output)
     if task.kind == TaskKind.PREPARE and shard_plans.is_output(output):
         return names.prepared_key(task.plan, output, task.fence)
     return None
@@ -260,9 +274,11 @@ def _outputs(row: Row[Any], result: task_pb2.TaskResult) -> set[str]:
         case TaskKind.TRAIN:
             return {"update"}
         case TaskKind.INITIALIZE:
-            return {"base"}
+            return {"base"} | {item.output for item in result.outputs if item.output in PARTS}
         case TaskKind.PREPARE:
             return shard_plans.outputs(result)
+        case TaskKind.EXPORT:
+            return {item.output for item in result.outputs}
     return set()
 
 

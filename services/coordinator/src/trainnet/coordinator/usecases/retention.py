@@ -15,6 +15,7 @@ from trainnet.coordinator.domain import names
 from trainnet.coordinator.domain.states import ENDED_TASKS, RoundState, TaskKind
 from trainnet.coordinator.storage.schema import attempts, jobs, rounds, tasks, uploads
 from trainnet.coordinator.storage.statements import change, fetch_all
+from trainnet.coordinator.usecases.bases import starts_from
 from trainnet.coordinator.usecases.context import Context
 from trainnet.runtime.store import ObjectStore
 from trainnet.runtime.store_errors import UploadNotFound
@@ -47,6 +48,8 @@ class Retention:
                 ~rounds.c.freed,
                 rounds.c.number <= jobs.c.merged_rounds - keep,
                 ~waiting,
+                # Collecting a round takes the weights of the one before it: those that another job starts from stay.
+                ~starts_from(rounds.c.job, rounds.c.number - 1),
             )
             .order_by(rounds.c.job, rounds.c.number)
             .limit(BATCH)
@@ -98,7 +101,11 @@ _UPLOADS = (
         tasks.c.job == bindparam("by_job"),
         or_(
             and_(tasks.c.kind == TaskKind.TRAIN, tasks.c.round.in_(bindparam("trained", expanding=True))),
-            and_(tasks.c.kind == TaskKind.INITIALIZE, tasks.c.round.in_(bindparam("initialized", expanding=True))),
+            and_(
+                tasks.c.kind == TaskKind.INITIALIZE,
+                tasks.c.round.in_(bindparam("initialized", expanding=True)),
+                uploads.c.output == "base",  # the parts of the model belong to every round
+            ),
         ),
     )
 )

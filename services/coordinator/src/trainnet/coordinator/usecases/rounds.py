@@ -1,13 +1,13 @@
 """The life of a job after its creation: rounds open, close, merge and are evaluated, each step in the transaction of
 what caused it."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import Row, bindparam, func, literal, select, update
 
 from trainnet.coordinator.domain import names
+from trainnet.coordinator.domain.catalog import ARCHITECTURES
 from trainnet.coordinator.domain.rounds import decide_close, group_size
 from trainnet.coordinator.domain.states import (
     ENDED_JOBS,
@@ -24,20 +24,12 @@ from trainnet.coordinator.domain.states import (
 from trainnet.coordinator.storage import tasks as task_store
 from trainnet.coordinator.storage.database import Transaction
 from trainnet.coordinator.storage.events import emit
+from trainnet.coordinator.storage.objects import artifact_values as artifact_values
 from trainnet.coordinator.storage.schema import jobs, plans, rounds, shards, tasks, updates
 from trainnet.coordinator.storage.statements import add, change, fetch, fetch_all
+from trainnet.coordinator.usecases import evaluations, exports
 from trainnet.coordinator.usecases.model_specs import job_spec
-from trainnet.v1 import artifact_pb2, events_pb2, job_pb2
-
-
-def artifact_values(prefix: str, artifact: artifact_pb2.Artifact) -> dict[str, Any]:
-    """Column values of an object."""
-    return {
-        f"{prefix}_key": artifact.key,
-        f"{prefix}_digest": artifact.digest,
-        f"{prefix}_size": artifact.size_bytes,
-        f"{prefix}_part_size": artifact.part_size_bytes,
-    }
+from trainnet.v1 import artifact_pb2, events_pb2, job_pb2, task_pb2
 
 
 async def move_job(
@@ -68,33 +60,75 @@ ACTIVE = frozenset(JobState) - ENDED_JOBS
 
 
 async def start_prepared_jobs(tx: Transaction, plan_id: str, now: float) -> None:
-    """A plan is ready: its jobs that have their weights too open their first round."""
+    """A plan is ready: its jobs that have their weights too open their first round; those that need a sample of it for
+    their tokenizer can make their weights now."""
     # Locked: of a plan and of weights that come at the same moment, the later one must see the other.
     waiting = select(jobs).where(jobs.c.plan == plan_id, jobs.c.state == JobState.PREPARING).with_for_update()
     for job in await tx.all(waiting):
+        if job.base_key is None:
+            await initialize(tx, job, now)
         await _open_first(tx, job, now)
 
 
-async def start_initialized_job(tx: Transaction, job_id: str, base: artifact_pb2.Artifact, now: float) -> None:
+async def initialize(tx: Transaction, job: Row[Any], now: float) -> None:
+    """A task to make the initial weights of a job, unless it has one or must wait for its plan."""
+    architecture = ARCHITECTURES[job_spec(job).architecture]
+    if architecture.tokenizes and not await _plan_ready(tx, job):
+        return
+    task = {
+        "kind": TaskKind.INITIALIZE,
+        "identity": f"initialize/{job.id}",
+        "job": job.id,
+        "architecture": architecture.name,
+        "pool": Pool.TRUSTED,
+        "priority": Priority.PREPARATION,
+    }
+    await task_store.add(tx, [task], now)
+
+
+async def start_initialized_job(
+    tx: Transaction,
+    job_id: str,
+    made: Mapping[str, artifact_pb2.Artifact],
+    found: task_pb2.InitializeResult,
+    now: float,
+) -> None:
     """The initial weights are there: the job opens its first round once its plan is ready."""
-    await tx.execute(update(jobs).where(jobs.c.id == job_id).values(**artifact_values("base", base)))
+    values: dict[str, Any] = {
+        "trainable_parameters": max(0, found.trainable_parameters),
+        "parameters": max(0, found.parameters),
+        "base_revision": found.base_revision[:200],
+    }
+    for part, artifact in made.items():
+        values |= artifact_values(part, artifact)
+    await tx.execute(update(jobs).where(jobs.c.id == job_id).values(**values))
     job = await tx.one(select(jobs).where(jobs.c.id == job_id, jobs.c.state == JobState.PREPARING))
     if job is not None:
         await _open_first(tx, job, now)
 
 
+async def _plan_ready(tx: Transaction, job: Row[Any]) -> bool:
+    if job.plan is None:
+        return True
+    plan = await fetch(tx, plans, id=job.plan)
+    return plan is not None and plan.state == PlanState.READY
+
+
 async def _open_first(tx: Transaction, job: Row[Any], now: float) -> None:
-    if job.base_key is None:
+    if job.base_key is None or not await _plan_ready(tx, job):
         return
-    if job.plan is not None:
-        plan = await tx.one(select(plans.c.state).where(plans.c.id == job.plan))
-        if plan is None or plan.state != PlanState.READY:
-            return
     base = artifact_pb2.Artifact(
         key=job.base_key, digest=job.base_digest, size_bytes=job.base_size, part_size_bytes=job.base_part_size
     )
     if await move_job(tx, job.id, frozenset({JobState.PREPARING}), JobState.QUEUED, now, started=now):
         await open_round(tx, job, 1, base, now)
+        if job_spec(job).HasField("base") and await _holdout(tx, job):
+            await evaluations.begin(tx, job, 0, now)
+
+
+async def _holdout(tx: Transaction, job: Row[Any]) -> bool:
+    plan = await fetch(tx, plans, id=job.plan) if job.plan else None
+    return plan is not None and plan.holdout_key is not None
 
 
 async def open_round(tx: Transaction, job: Row[Any], number: int, base: artifact_pb2.Artifact, now: float) -> None:
@@ -231,18 +265,8 @@ async def round_merged(
     job = await fetch(tx, jobs, id=job_id)
     if job is None:
         return True
-    plan = await fetch(tx, plans, id=job.plan) if job.plan else None
-    if plan is not None and plan.holdout_key is not None:
-        evaluation = {
-            "kind": TaskKind.EVALUATE,
-            "identity": f"evaluate/{job_id}/{number}",
-            "job": job_id,
-            "round": number,
-            "architecture": job_spec(job).architecture,
-            "pool": Pool.TRUSTED,
-            "priority": Priority.EVALUATION,
-        }
-        await task_store.add(tx, [evaluation], now)
+    if await _holdout(tx, job):
+        await evaluations.begin(tx, job, number, now)
     if number < job_spec(job).rounds:
         await open_round(tx, job, number + 1, merged, now)
     else:
@@ -251,12 +275,15 @@ async def round_merged(
     return True
 
 
-async def round_evaluated(tx: Transaction, job_id: str, number: int, metrics: Mapping[str, float], now: float) -> None:
-    evaluated = json.dumps(dict(metrics), sort_keys=True)
-    await change(tx, rounds, {"job": job_id, "number": number}, metrics=evaluated)
-    event = events_pb2.RoundEvaluated(round=names.round_of(job_id, number), metrics=metrics)
-    await emit(tx, job_id, events_pb2.Event(round_evaluated=event), now)
-    tx.effects.changed.add(names.job(job_id))
+async def round_evaluated(
+    tx: Transaction,
+    job_id: str,
+    number: int,
+    metrics: Mapping[str, float],
+    confusion: task_pb2.Confusion | None,
+    now: float,
+) -> None:
+    await evaluations.keep(tx, job_id, number, metrics, confusion, now)
     job = await fetch(tx, jobs, lock=True, id=job_id)
     if job is not None:
         await finish_job(tx, job, now)
@@ -272,8 +299,9 @@ async def finish_job(tx: Transaction, job: Row[Any], now: float) -> None:
             tasks.c.job == job.id, tasks.c.kind == TaskKind.EVALUATE, tasks.c.state.not_in(tuple(ENDED_TASKS))
         )
     )
-    if left is not None and left[0] == 0:
-        await move_job(tx, job.id, ACTIVE, JobState.SUCCEEDED, now, ended=now)
+    done = left is not None and left[0] == 0
+    if done and await move_job(tx, job.id, ACTIVE, JobState.SUCCEEDED, now, ended=now):
+        await exports.begin(tx, job, now)
 
 
 async def fail_job(tx: Transaction, job_id: str, reason: str, now: float) -> None:
@@ -283,9 +311,12 @@ async def fail_job(tx: Transaction, job_id: str, reason: str, now: float) -> Non
 
 
 async def cancel_job(tx: Transaction, job_id: str, now: float) -> None:
-    """Ends a job for its owner. A merge that was reported first stays."""
+    """Ends a job for its owner. A merge that was reported first stays, and so does the model."""
     if await move_job(tx, job_id, ACTIVE, JobState.CANCELLED, now, message="cancelled by its owner", ended=now):
         await _stop(tx, job_id, RoundState.CANCELLED, now)
+        job = await fetch(tx, jobs, id=job_id)
+        if job is not None:
+            await exports.begin(tx, job, now)
 
 
 async def _stop(tx: Transaction, job_id: str, state: RoundState, now: float) -> None:

@@ -47,6 +47,10 @@ async def job_view(
         state_message=row.message,
         create_time=timestamp(row.created),
         merged_rounds=row.merged_rounds,
+        initial_metrics=json.loads(row.initial_metrics),
+        trainable_parameters=row.trainable_parameters,
+        parameters=row.parameters,
+        exported=0 < row.merged_rounds == row.exported,
     )
     if row.started is not None:
         view.start_time.CopyFrom(timestamp(row.started))

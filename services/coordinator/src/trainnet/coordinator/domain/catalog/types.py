@@ -144,6 +144,11 @@ class Architecture:
     hub: bool = False
     """The model hub has models of it."""
 
+    @property
+    def tokenizes(self) -> bool:
+        """It reads or writes text, so a tokenizer belongs to it."""
+        return self.data is Data.TEXT or self.task is Task.TRANSCRIPTION
+
     def complete(self, given: Mapping[str, object]) -> dict[str, Value]:
         """Every hyperparameter: the given ones checked, the rest at their defaults. Raises BadHyperparameter."""
         known = {parameter.name: parameter for parameter in self.hyperparameters}
