@@ -24,7 +24,7 @@ FAN_OUT = 48
 THREADS = 2
 """Files that are encoded or hashed at once: PREPARE has a machine nearly for itself."""
 
-_WINDOW = 48 << 20
+_WINDOW = 8 << 20
 _TARGET = "__trainnet_target"
 
 Targets = NDArray[np.int64]
@@ -99,7 +99,7 @@ class _Deal:
     def _flush(self) -> None:
         waiting, self._waiting, self._bytes = self._waiting, [], 0
         targets = np.concatenate([part for _, part in waiting])
-        rows = pa.concat_batches([part for part, _ in waiting])
+        rows = pa.concat_batches([part for part, _ in waiting]) if len(waiting) > 1 else waiting[0][0]
         waiting.clear()
         # A byte holds any of FAN_OUT buckets and sorts in one pass.
         buckets = ((targets - self._low) // self._width).astype(np.uint8)

@@ -11,7 +11,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-_ROUNDS = 6
+_ROUNDS = 4
 _BLOCK = 1 << 14  # what fits into a core's cache with its intermediate results
 _HALF = np.uint64(32)
 

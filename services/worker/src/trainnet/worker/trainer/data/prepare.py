@@ -59,7 +59,7 @@ def prepare(spec: PrepareSpec, context: TaskContext) -> TaskResult:
         name = schema.classes[int(np.argmin(trained_on != 0))].name
         raise TaskError(
             "TASK",
-            f"all rows of the class {name!r} were held out, so no model could learn it; use --shard-plan stratified, "
+            f"all rows of the class {name!r} were held out, so no model could learn it; use --split stratified, "
             "which keeps some of each class, or another --seed",
         )
     if sample:

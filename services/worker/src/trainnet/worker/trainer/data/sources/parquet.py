@@ -13,7 +13,7 @@ from trainnet.worker.trainer.data.columns import is_text
 from trainnet.worker.trainer.data.sources.source import MAX_CELL, Wanted, check_names, first_line, select
 from trainnet.worker.trainer.data.sources.text import what_it_is
 
-_BATCH_ROWS = 65_536
+_BATCH_ROWS = 131_072
 _BATCH_BYTES = 16 << 20
 
 
