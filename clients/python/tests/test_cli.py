@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from clients.python.tests.peer import TOKEN, Peer, model_file
+from clients.python.tests.peer import PART, TOKEN, Peer, model_file
+from clients.python.tests.store import Store
 from trainnet.cli._output import print_table
 from trainnet.cli.main import main
 from trainnet.v1 import artifact_pb2, job_pb2, worker_pb2
@@ -147,6 +148,74 @@ def test_data_sets_from_upload_to_deletion(run: Run, table: Path) -> None:
     assert run("datasets", "show", "d1").code == 3
 
 
+def test_data_sets_are_read_as_their_owner_says(run: Run, peer: Peer, table: Path) -> None:
+    uploaded = run(
+        "datasets", "upload", str(table), "--label", "-", "--kind", "x=text", "--split-column", "y", "--json"
+    )
+    assert uploaded.json["reading"] == {"label": "-", "kinds": {"x": "text"}, "split_column": "y"}
+    edited = run("datasets", "edit", "d1", "--label", "y", "--kind", "x=auto", "--kind", "a=b=image", "--json")
+    assert edited.json["reading"] == {"label": "y", "kinds": {"a=b": "image"}, "split_column": "y"}
+    assert edited.json["profile"]["samples"] == [{"x": "1", "y": "a"}, {"x": "2", "y": "a"}]
+    assert edited.json["profile"]["columns"][0]["maximum"] == 3
+    shown = run("datasets", "show", "d1").out
+    assert "3, 1 of them like an earlier one" in shown
+    assert "2 ± 0.8" in shown
+    assert "a  2   67%  ███" in shown
+    nothing = run("datasets", "edit", "d1")
+    assert (nothing.code, nothing.err.count("\n")) == (2, 1)
+    assert "say --label, --kind COLUMN=KIND or --split-column" in nothing.err
+
+
+def test_an_upload_that_goes_on_says_where(run: Run, store: Store, tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    with (tmp_path / "a" / "long.wav").open("wb") as file:
+        file.truncate(PART + 1000)
+    store.faults.extend(["none", *["503"] * 20])
+    broken = run("datasets", "upload", str(tmp_path))
+    assert broken.code == 5
+    assert "upload the same file again: it goes on where it stopped" in broken.err
+    store.faults.clear()
+    assert "resuming at 67.1 MB of 67.1 MB" in run("datasets", "upload", str(tmp_path), "--no-wait").err
+
+
+def test_models_from_upload_to_deletion(run: Run, peer: Peer, tmp_path: Path, table: Path) -> None:
+    weights = tmp_path / "mine.safetensors"
+    weights.write_bytes((2).to_bytes(8, "little") + b"{}")
+    assert run("models", "list").out.startswith("no models yet")
+    uploaded = run("models", "upload", str(weights), "--name", "mine", "--json").json
+    assert (uploaded["model"], uploaded["display_name"], uploaded["state"]) == ("models/m1", "mine", "READY")
+    assert "safetensors, 10 B" in run("models", "show", "m1").out
+    assert [row["model"] for row in run("models", "list", "--json").json["models"]] == ["models/m1"]
+    assert run("train", str(table), "-a", "mlp", "--base", "models/m1", "--local-steps", "5").code == 0
+    spec = peer.jobs["jobs/j1"].spec
+    assert (spec.base.model, spec.local_steps, spec.epochs) == ("models/m1", 5, 0)
+    assert run("models", "delete", "m1").code == 2
+    assert run("models", "delete", "m1", "--yes", "--json").json == {"model": "models/m1", "deleted": True}
+
+
+def test_a_job_shows_what_it_began_with_and_its_curves(run: Run, peer: Peer, table: Path) -> None:
+    _watch(peer, job_pb2.JOB_STATE_SUCCEEDED)
+    done = run("train", str(table), "-a", "mlp", "--base", "hub:a/b", "--split", "dirichlet", "--wait")
+    assert done.code == 0
+    peer.jobs["jobs/j1"].MergeFrom(
+        job_pb2.Job(initial_metrics={"accuracy": 0.5}, parameters=1000, trainable_parameters=10, exported=True)
+    )
+    shown = run("jobs", "show", "j1", "--plot").out
+    told = (
+        "hub:a/b",
+        "1,000, of which rounds change 10",
+        "dirichlet (alpha 0.5)",
+        "accuracy 0.5",
+        "its folder is ready",
+    )
+    assert all(line in shown for line in told), shown
+    assert "accuracy by round" in shown
+    assert "┤" in shown
+    facts = run("jobs", "show", "j1", "--json").json
+    assert facts["initial_metrics"] == {"accuracy": 0.5}
+    assert (facts["base"], facts["split"], facts["alpha"], facts["exported"]) == ("hub:a/b", "dirichlet", 0.5, True)
+
+
 def test_jobs_list_watch_cancel_delete(run: Run, peer: Peer) -> None:
     assert run("jobs", "list").out.startswith("no jobs yet")
     run("train", "-a", "noop", "--name", "first")
@@ -198,6 +267,13 @@ def test_workers_and_catalogue(run: Run, peer: Peer) -> None:
     assert "offline" in run("workers", "list").out
     assert "tiny 1.23M" in run("catalog").out
     assert "a number from 0 to 10" in run("catalog", "mlp").out
+    shown = run("catalog", "mlp").out
+    assert "config.n_layer" in shown.partition("configuration: ")[2]
+    assert "lora.targets" in shown.partition("LoRA: ")[2]
+    assert "starts from   scratch, or --base" in shown
+    (mlp,) = run("catalog", "mlp", "--json").json["architectures"]
+    assert (mlp["task"], mlp["sizes"][0]["parameters"]) == ("classification", 1_234_567)
+    assert {knob["name"]: knob["group"] for knob in mlp["hyperparameters"]}["config.n_layer"] == "configuration"
     assert run("catalog", "noop", "--json").json["architectures"][0]["data"] == "none"
     assert run("catalog", "nop").err == "error: architecture: there is no 'nop' — did you mean noop?\n"
 
@@ -222,6 +298,15 @@ def test_workers_and_catalogue(run: Run, peer: Peer) -> None:
         (["train", "d", "-a", "mlp", "--set", "lr=99"], 2, "error: lr: 99.0 is not a number from 0 to 10"),
         (["train", "d", "-a", "mlp", "--set", "l=1"], 2, "error: l: mlp has no such hyperparameter — did you mean lr?"),
         (["train", "d", "-a", "mlp", "--set", "bias=maybe"], 2, "error: bias: 'maybe' is not true or false"),
+        (
+            ["train", "d", "-a", "mlp", "--set", "config.n_layer=x"],
+            2,
+            "error: config.n_layer: 'x' is not a whole number",
+        ),
+        (["train", "d", "-a", "mlp", "--set", "config.n_laye=2"], 2, "error: config.n_laye: mlp has no such"),
+        (["train", "d", "-a", "mlp", "--base", "no.bin"], 2, "error: base: there is no file or folder 'no.bin'"),
+        (["train", "d", "-a", "mlp", "--alpha", "1"], 2, "error: spec.plan.alpha: a split iid has no alpha"),
+        (["datasets", "upload", "a.csv", "--kind", "x"], 2, "error: --kind 'x': needs a column and a kind"),
         (["jobs", "show", "none"], 3, "error: there is no jobs/none"),
         (["jobs", "show", "No Name"], 2, "error: 'No Name' is no name of a job"),
         (["jobs", "sho", "x"], 2, "error: No such command 'sho'. Did you mean 'show'?"),

@@ -11,6 +11,7 @@ import pytest
 from clients.python.tests.peer import Peer, Refusal, model_file
 from clients.python.tests.store import Store
 from trainnet.client import Client, DownloadCorrupt, DownloadFailed, FailedPrecondition, InvalidFile, Job
+from trainnet.v1 import job_pb2, worker_pb2
 
 WEIGHTS = random.Random(7).randbytes(3_000_000)
 
@@ -33,6 +34,46 @@ def test_a_model_is_a_folder(job: Job, tmp_path: Path) -> None:
     assert _files(tmp_path / "new") == ["model", "model/config.json", "model/model.safetensors"]
     assert (folder / "model.safetensors").read_bytes() == WEIGHTS
     assert told[-1] == ("download model.safetensors", len(WEIGHTS), len(WEIGHTS))
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trainnet.client._model._WAIT_S", 1)
+
+
+def _end(peer: Peer, job: Job) -> None:
+    peer.jobs[job.name].state = job_pb2.JOB_STATE_SUCCEEDED
+    peer.jobs[job.name].merged_rounds = 2
+
+
+def test_the_folder_that_a_worker_makes_is_waited_for(job: Job, peer: Peer, tmp_path: Path, quick: None) -> None:
+    _end(peer, job)
+    peer.workers = [worker_pb2.Worker(name="workers/w", pool=job_pb2.POOL_TRUSTED, online=True)]
+    peer.folder = [model_file("config.json", b"whole"), model_file("plots/loss.png", b"png")]
+    told: list[str] = []
+
+    def made(what: str, done: int, total: int) -> None:
+        told.append(what)
+        peer.made.set()
+
+    assert _files(job.download(tmp_path / "model", progress=made)) == ["config.json", "plots", "plots/loss.png"]
+    assert told == ["export"]
+
+
+def test_nobody_is_waited_for_who_is_not_there(job: Job, peer: Peer, tmp_path: Path, quick: None) -> None:
+    _end(peer, job)
+    peer.folder = [model_file("config.json", b"whole")]
+    assert "model.safetensors" in _files(job.download(tmp_path / "model"))
+
+
+def test_nothing_is_waited_for_that_will_not_come(job: Job, peer: Peer, tmp_path: Path) -> None:
+    _end(peer, job)
+    peer.workers = [worker_pb2.Worker(name="workers/w", pool=job_pb2.POOL_TRUSTED, online=True)]
+    assert "model.safetensors" in _files(job.download(tmp_path / "answered at once"))
+    peer.folder = [model_file("config.json", b"whole")]
+    assert "model.safetensors" in _files(job.download(tmp_path / "not wanted", wait=False))
+    peer.models[1] = peer.models[2]
+    assert "model.safetensors" in _files(job.download(tmp_path / "an earlier round", 1))
 
 
 def test_broken_connections_are_resumed_by_range(job: Job, store: Store, tmp_path: Path) -> None:

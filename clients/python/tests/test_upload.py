@@ -127,6 +127,14 @@ def test_lists_page_and_deletion_is_for_good(client: Client, table: Path) -> Non
         ("a.parquet", b"x,y\n1,2\n", "is no Parquet file"),
         ("a.parquet", b"PAR1 and then it stops", "ends too early"),
         ("a.parquet", b"\x1f\x8b....", "it is gzip-compressed"),
+        ("a.tsv", b"x\ty\n", "has a single line"),
+        ("a.json", b'{"x": 1}\n{"x": 2}\n', "begins with an object, not with an array"),
+        ("a.json", b"x,y\n1,2\n", "is no JSON array of objects"),
+        ("a.jsonl", b'[{"x": 1}]', "begins with an array"),
+        ("a.ndjson", b"1\n2\n", "does not begin with a JSON object"),
+        ("a.zip", b"x,y\n1,2\n", "is no zip archive"),
+        ("a.zip", b"PK\x03\x04 and then it stops", "ends too early"),
+        ("a.txt", b"caf\xe9\n", "is not UTF-8 text"),
         ("a.xlsx", b"PK\x03\x04", "suffix '.xlsx' is no known format"),
         ("a", b"x,y\n1,2\n", "the name has no suffix"),
     ],
@@ -141,6 +149,29 @@ def test_a_file_that_is_not_what_it_claims_is_refused_before_any_call(
     assert caught.value.hint
     assert str(path) in str(caught.value)
     assert not peer.calls
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("a.tsv", b"x\ty\n1\t2\n", "csv"),
+        ("a.json", b'\xef\xbb\xbf [{"x": 1}]', "json"),
+        ("a.jsonl", b'\n{"x": 1}\n', "jsonl"),
+        ("a.ndjson", b'{"x": 1}', "jsonl"),
+        ("A.TXT", b"In the beginning", "text"),
+    ],
+)
+def test_the_name_tells_the_format(client: Client, tmp_path: Path, name: str, content: bytes, told: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    assert client.datasets.upload(path).format == told
+
+
+def test_a_format_that_is_asked_for_wins(client: Client, tmp_path: Path) -> None:
+    path = tmp_path / "lines.log"
+    path.write_text('{"x": 1}\n')
+    assert client.upload_dataset(path, format="ndjson").format == "jsonl"
+    assert client.upload_dataset(path, format="text").format == "text"
 
 
 def test_a_head_that_ends_within_a_character_is_text_all_the_same(client: Client, tmp_path: Path) -> None:

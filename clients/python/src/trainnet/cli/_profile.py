@@ -20,7 +20,7 @@ _COUNTED = 1000
 
 
 def print_profile(profile: Profile) -> None:
-    """Columns, classes as bars, samples, duplicates."""
+    """Columns, classes as bars, samples."""
     _columns(profile.columns)
     if profile.classes:
         print()
@@ -28,10 +28,14 @@ def print_profile(profile: Profile) -> None:
     if profile.samples:
         print()
         _samples(profile)
-    if profile.duplicate_rows:
-        compared = "" if profile.compared_rows == profile.rows else f" of the {profile.compared_rows:,} compared"
-        rows = count(profile.duplicate_rows, "row")
-        print(f"\n{rows}{compared} {'repeats' if profile.duplicate_rows == 1 else 'repeat'} an earlier one")
+
+
+def describe_rows(rows: int, profile: Profile | None) -> str:
+    """`120, 31 of them like an earlier one`."""
+    if profile is None or not profile.duplicate_rows:
+        return f"{rows:,}"
+    compared = "them" if profile.compared_rows == rows else f"the {profile.compared_rows:,} compared"
+    return f"{rows:,}, {profile.duplicate_rows:,} of {compared} like an earlier one"
 
 
 def print_classes(classes: Mapping[str, int], label: str) -> None:
@@ -74,9 +78,9 @@ def _columns(columns: Iterable[ColumnProfile]) -> None:
                 column.kind,
                 f"{column.missing:,}" if column.missing else "-",
                 _distinct(column.distinct),
-                number(column.minimum),
-                number(column.maximum),
-                number(column.mean) + (f" ± {column.deviation:.3g}" if column.deviation else ""),
+                _figure(column.minimum),
+                _figure(column.maximum),
+                _figure(column.mean) + (f" ± {_figure(column.deviation)}" if column.deviation else ""),
                 _length(column),
             )
             for column in shown
@@ -92,6 +96,13 @@ def _distinct(found: int) -> str:
     return "" if not found else f"{found:,}" + ("+" if found >= _COUNTED else "")
 
 
+def _figure(value: float | None) -> str:
+    """Four digits, and no exponent where it can be read without one."""
+    if value is not None and 1000 <= abs(value) < 1e9:
+        return f"{value:,.0f}"
+    return number(value)
+
+
 def _length(column: ColumnProfile) -> str:
     mean, most = column.mean_length, column.max_length
     if mean is None or most is None or column.kind == "label":
@@ -103,15 +114,23 @@ def _length(column: ColumnProfile) -> str:
 
 
 def _samples(profile: Profile) -> None:
-    room = width()
-    names = [column.name for column in profile.columns][: max(1, room // 12)]
-    each = max(8, (room - 2 * len(names)) // len(names)) if len(names) > 1 else room - 8
-    print("first rows:" + (f" (of {len(names)} columns)" if len(names) < len(profile.columns) else ""))
-    print_table(
-        names,
-        ([_cut(" ".join(sample.get(name, "").split()), each) for name in names] for sample in profile.samples),
-        empty="",
-    )
+    names = [column.name for column in profile.columns][: max(1, width() // 10)]
+    rows = [[" ".join(sample.get(name, "").split()) for name in names] for sample in profile.samples]
+    needed = [max(len(name), *(len(row[index]) for row in rows)) for index, name in enumerate(names)]
+    rooms = share_room(needed, width() - 2 * (len(names) - 1))
+    hidden = len(profile.columns) - len(names)
+    print("first rows" + (f", without {count(hidden, 'column')}" if hidden else ""))
+    print_table(names, ([_cut(text, room) for text, room in zip(row, rooms, strict=True)] for row in rows), empty="")
+
+
+def share_room(needed: list[int], room: int) -> list[int]:
+    """How much of the room each column gets: the narrow ones what they need, the wide ones the same."""
+    given = list(needed)
+    left, waiting = room, sorted(range(len(needed)), key=lambda index: needed[index])
+    for position, index in enumerate(waiting):
+        given[index] = min(needed[index], max(4, left // (len(waiting) - position)))
+        left -= given[index]
+    return given
 
 
 def _cut(text: str, room: int) -> str:

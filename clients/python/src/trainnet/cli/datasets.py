@@ -158,7 +158,7 @@ def _show(dataset: Dataset, *, as_json: bool) -> None:
     if as_json:
         print_json(dataset_facts(dataset))
         return
-    from trainnet.cli._profile import describe_image, print_profile
+    from trainnet.cli._profile import describe_image, describe_rows, print_profile
 
     schema, profile = dataset.schema, dataset.profile
     facts = {
@@ -169,7 +169,7 @@ def _show(dataset: Dataset, *, as_json: bool) -> None:
         "created": ago(dataset.create_time),
     }
     if schema is not None:
-        facts["rows"] = f"{schema.rows:,}"
+        facts["rows"] = describe_rows(schema.rows, profile)
         facts["label"] = schema.label + (" (text to be learnt)" if schema.label_is_text else "") or "none"
         facts["images"] = describe_image(schema)
         if schema.split_column:
