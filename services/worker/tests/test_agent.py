@@ -231,6 +231,9 @@ async def test_lost_work_is_dropped_at_once_and_the_slot_goes_on(
     endless(5)
     await start()
     await eventually(lambda: in_training(peer), seconds=60)
+    left = tmp_path / "worker" / "work" / "0" / "scratch"
+    left.mkdir()
+    (left / "file").touch()
     peer.leases.remove(5)
     if way == "cancel":
         await peer.say(cancel=Cancel(fence=5, reason="job cancelled"))

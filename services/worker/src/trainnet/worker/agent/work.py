@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -205,7 +206,10 @@ def _empty_folder(path: Path) -> None:
     """A folder for outputs, without what a dropped task left in it."""
     path.mkdir(parents=True, exist_ok=True)
     for left in list(path.iterdir()):
-        left.unlink(missing_ok=True)
+        if left.is_dir():
+            shutil.rmtree(left)
+        else:
+            left.unlink(missing_ok=True)
 
 
 def _shown(result: TaskResult) -> dict[str, float]:
