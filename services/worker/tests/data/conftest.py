@@ -6,12 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from trainnet.v1 import dataset_pb2, task_pb2
 from trainnet.worker.protocol import OutputFile, Step
 from trainnet.worker.trainer.context import TaskContext
 from trainnet.worker.trainer.data.inspect import inspect
 from trainnet.worker.trainer.data.prepare import prepare
+
+# Machines are slow and shared; what is tested here is no speed.
+settings.register_profile("data", deadline=None, max_examples=60)
+settings.load_profile("data")
 
 FORMATS = {
     ".csv": dataset_pb2.DATASET_FORMAT_CSV,

@@ -112,9 +112,7 @@ def make_cut(plan: ShardPlan, class_rows: Sequence[int], rows: int, held_rows: i
     if plan.kind not in {SHARD_KIND_STRATIFIED, SHARD_KIND_DIRICHLET}:
         return IidCut(rows, plan, held_rows)
     if not class_rows:
-        raise TaskError(
-            "TASK", "this plan deals by classes and the data set has no label of classes; use --split iid"
-        )
+        raise TaskError("TASK", "this plan deals by classes and the data set has no label of classes; use --split iid")
     fraction = plan.holdout_fraction if held_rows is None else 0.0
     holdout = stratified_holdout(class_rows, fraction)
     left = [count - out for count, out in zip(class_rows, holdout, strict=True)]

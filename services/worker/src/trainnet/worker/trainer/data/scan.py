@@ -142,8 +142,8 @@ class ColumnScan:
         if self._first_word and self._words * 20 <= self._count:
             row, value = self._first_word
             remark = (
-                f"column {self.name!r} holds numbers but for {self._words} values, the first {value[:40]!r} in row "
-                f"{row}, so it is {'a category' if kind.kind == COLUMN_KIND_CATEGORICAL else 'left out'}; mend them"
+                f"column {self.name!r} holds numbers but for {self._words} of its values, the first {value[:40]!r} in "
+                f"row {row}, so it is {'a category' if kind.kind == COLUMN_KIND_CATEGORICAL else 'left out'}; mend them"
             )
         return kind, remark
 

@@ -141,10 +141,13 @@ def _check_count(path: Path) -> None:
             record = file.read(56)
             if len(record) == 56 and record.startswith(b"PK\6\6"):
                 count, directory = struct.unpack_from("<QQ", record, 32)
-    # A name takes 46 bytes at least; 300 is a long one.
+    # The directory has 46 bytes for an entry and its name; 300 allow for long ones.
     if count > MAX_ENTRIES or directory > MAX_ENTRIES * 300:
         raise _too_many(count)
 
 
 def _too_many(count: int) -> TaskError:
-    return TaskError("TASK", f"the zip has {count} entries, more than {MAX_ENTRIES}; upload a Parquet file instead")
+    return TaskError(
+        "TASK",
+        f"the zip has {count} entries, more than {MAX_ENTRIES} or with too long names; upload a Parquet file instead",
+    )
