@@ -1,0 +1,1 @@
+"""`trainnet predict`: runs a downloaded model's folder on somebody's data."""
