@@ -1,8 +1,9 @@
-"""Recomputes the merged weights of a round from its manifest, to see that they are what they are said to be.
+"""Recomputes the merged weights of a round from its manifest, and the state of the server's optimiser where its policy
+has one, to see that they are what they are said to be.
 
 This is an implementation of its own of services/aggregator/ARITHMETIC.md: it shares no code with the aggregator, on
-purpose. It streams base and updates by ranged GETs of their signed URLs, in memory that depends neither on the size of
-the model nor on the number of updates, and checks each update's digest on the way.
+purpose. It streams base, updates and state by ranged GETs of their signed URLs, in memory that depends neither on the
+size of the model nor on the number of updates, and checks each one's digest on the way.
 """
 
 from __future__ import annotations
@@ -19,10 +20,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trainnet.client._optimizers import KNOWN, Optimizer
 from trainnet.v1.artifact_pb2 import Artifact
-from trainnet.v1.job_pb2 import ManifestEntry, Round
+from trainnet.v1.job_pb2 import ManifestEntry, MergeStrategy, Round
 
 Doubles = NDArray[np.float64]
+Tensors = list[tuple[int, int, str, str, tuple[int, ...]]]
+"""(begin, end, dtype, name, shape) of each tensor."""
 
 # Elements of a stretch: three fp64 arrays of this length are the memory of a verification.
 _STRETCH = 1 << 20
@@ -33,6 +37,7 @@ _KINDS = {
     "BOOL": "|u1", "U8": "|i1", "I8": "|i1", "U16": "<i2", "I16": "<i2", "U32": "<i4", "I32": "<i4",
     "U64": "<i8", "I64": "<i8", "F16": "<f2", "BF16": "<u2", "F32": "<f4", "F64": "<f8",
 }  # fmt: skip
+_FLOATS = frozenset({"F16", "BF16", "F32", "F64"})
 
 
 class VerifyError(Exception):
@@ -44,14 +49,18 @@ class Verification:
     """What a recompute found."""
 
     matches: bool
-    """The recomputed file has the round's merged_sha256, and every input the digest that the round names."""
+    """The recomputed files have the round's merged_sha256 and optimizer_state_sha256, and every input the digest that
+    the round names."""
     sha256: str
     """Of the recomputed file, in hex."""
     expected_sha256: str
     updates: int
     bytes_read: int
     wrong_digests: tuple[str, ...] = field(default=())
-    """Inputs whose bytes do not have the digest that the round names: `base`, `shard 3`."""
+    """Inputs whose bytes do not have the digest that the round names: `base`, `shard 3`, `optimizer state`."""
+    state_sha256: str = ""
+    """Of the recomputed state of the optimiser, in hex; empty where the policy has none."""
+    expected_state_sha256: str = ""
 
 
 Progress = Callable[[int, int], None]
@@ -62,7 +71,12 @@ def verify_round(found: Round, progress: Progress | None = None) -> Verification
     """Recomputes the merged weights of a round as GetRound answers it, downloads included. Raises VerifyError."""
     if not found.manifest or not found.merged_sha256:
         raise VerifyError(f"{found.name} is not merged")
+    if found.merge.strategy not in KNOWN:
+        name = MergeStrategy.Name(found.merge.strategy) if found.merge.strategy in MergeStrategy.values() else "a newer"
+        raise VerifyError(f"{found.name} was merged by {name} strategy, which this client does not know: update it")
     inputs = [found.base, *(entry.update for entry in found.manifest)]
+    if found.HasField("base_optimizer_state"):
+        inputs.append(found.base_optimizer_state)
     if not all(item.HasField("download") for item in inputs):
         raise VerifyError(f"{found.name} cannot be verified: its base or updates are not kept any more")
     size = sum(item.size_bytes for item in inputs)
@@ -78,14 +92,27 @@ def verify_round(found: Round, progress: Progress | None = None) -> Verification
     sources = {entry.shard: _Source(f"shard {entry.shard}", entry.update, count) for entry in found.manifest}
     if len(sources) != len(found.manifest):
         raise VerifyError(f"{found.name} names a shard twice")
+    state = _Source("optimizer state", inputs[-1], count) if found.HasField("base_optimizer_state") else None
+    read = [base, *sources.values(), *([state] if state else [])]
     try:
-        sha256 = _recompute(base, sources, _groups(found.manifest, found.group_size))
-        wrong = tuple(source.name for source in (base, *sources.values()) if not source.digest_matches())
+        sha256, state_sha256 = _recompute(
+            base, sources, _groups(found.manifest, found.group_size), Optimizer.of(found.merge), state
+        )
+        wrong = tuple(source.name for source in read if not source.digest_matches())
     finally:
-        for source in (base, *sources.values()):
+        for source in read:
             source.close()
-    matches = sha256 == found.merged_sha256 and not wrong
-    return Verification(matches, sha256, found.merged_sha256, len(sources), done, wrong)
+    matches = (sha256, state_sha256) == (found.merged_sha256, found.optimizer_state_sha256) and not wrong
+    return Verification(
+        matches,
+        sha256,
+        found.merged_sha256,
+        len(sources),
+        done,
+        wrong,
+        state_sha256,
+        found.optimizer_state_sha256,
+    )
 
 
 def _groups(manifest: Any, group_size: int) -> list[list[tuple[int, float]]]:
@@ -98,7 +125,14 @@ def _groups(manifest: Any, group_size: int) -> list[list[tuple[int, float]]]:
     return [groups[group] for group in sorted(groups)]
 
 
-def _recompute(base: _Source, sources: dict[int, _Source], groups: list[list[tuple[int, float]]]) -> str:
+def _recompute(
+    base: _Source,
+    sources: dict[int, _Source],
+    groups: list[list[tuple[int, float]]],
+    optimizer: Optimizer | None,
+    state: _Source | None,
+) -> tuple[str, str]:
+    """SHA-256 of the merged weights, and of the optimiser's new state where there is one."""
     total_weight = 0.0
     for group in groups:
         for _, weight in group:
@@ -110,9 +144,9 @@ def _recompute(base: _Source, sources: dict[int, _Source], groups: list[list[tup
     for source in sources.values():
         if _tensors(source.read_header()) != tensors:
             raise VerifyError(f"the update of {source.name} has other tensors than the base")
-    merged = hashlib.sha256(header)
+    merged, states = hashlib.sha256(header), _States(optimizer, state, header, tensors)
     with np.errstate(all="ignore"):
-        for dtype, count in _stretches(tensors):
+        for name, dtype, count in _stretches(tensors):
             total: Doubles | None = None
             for group in groups:
                 subtotal: Doubles | None = None
@@ -124,11 +158,52 @@ def _recompute(base: _Source, sources: dict[int, _Source], groups: list[list[tup
                 total = subtotal if total is None else total + subtotal
             assert total is not None
             total /= total_weight
-            merged.update(_result(base.read(count * _width(dtype)), total, dtype))
-    return merged.hexdigest()
+            step = states.step(name, total)
+            merged.update(_result(base.read(count * _width(dtype)), step, dtype))
+    return merged.hexdigest(), states.sha256()
 
 
-def _tensors(header: bytes) -> list[tuple[int, int, str, str, tuple[int, ...]]]:
+class _States:
+    """The optimiser's states, read and made anew from the first element to the last; without one, nothing."""
+
+    def __init__(self, optimizer: Optimizer | None, old: _Source | None, base: bytes, tensors: Tensors) -> None:
+        self._optimizer, self._old = optimizer, old
+        if optimizer is None:
+            if old is not None:
+                raise VerifyError("the round names a state of an optimiser, but its policy has none")
+            return
+        buffers = _buffers(base)
+        moved = [item for item in tensors if item[2] in _FLOATS and item[3] not in buffers]
+        self._moved = {name for _, _, _, name, _ in moved}
+        header = optimizer.header(sum((end - begin) // _width(dtype) for begin, end, dtype, _, _ in moved))
+        if old is not None and old.read_header() != header:
+            raise VerifyError("the state of the optimiser is that of another model or policy")
+        self._new = hashlib.sha256(header)
+
+    def step(self, name: str, mean: Doubles) -> Doubles:
+        """What becomes of the mean of a stretch of a tensor."""
+        if self._optimizer is None or name not in self._moved:
+            return mean
+        length = 4 * len(self._optimizer.slots) * len(mean)
+        old = self._old.read(length) if self._old is not None else self._optimizer.initial(len(mean))
+        step, new = self._optimizer.step(mean, old)
+        self._new.update(new)
+        return step
+
+    def sha256(self) -> str:
+        return self._new.hexdigest() if self._optimizer is not None else ""
+
+
+def _buffers(header: bytes) -> set[str]:
+    """Names of the tensors that no optimiser moves, as the weights' metadata list them."""
+    try:
+        listed = json.loads(json.loads(header[8:]).get("__metadata__", {}).get("trainnet.buffers", "[]"))
+        return {str(name) for name in listed}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise VerifyError(f"the base's list of buffers cannot be read: {error}") from None
+
+
+def _tensors(header: bytes) -> Tensors:
     """(begin, end, dtype, name, shape) in file order."""
     try:
         entries: dict[str, Any] = json.loads(header[8:])
@@ -148,13 +223,13 @@ def _width(dtype: str) -> int:
     return np.dtype(_KINDS[dtype]).itemsize
 
 
-def _stretches(tensors: list[tuple[int, int, str, str, tuple[int, ...]]]) -> Iterator[tuple[str, int]]:
-    """(dtype, elements) of runs that fit in memory; together, all of the data in file order."""
-    for begin, end, dtype, _, _ in tensors:
+def _stretches(tensors: Tensors) -> Iterator[tuple[str, str, int]]:
+    """(tensor, dtype, elements) of runs that fit in memory; together, all of the data in file order."""
+    for begin, end, dtype, name, _ in tensors:
         left = (end - begin) // _width(dtype)
         while left:
             taken = min(left, _STRETCH)
-            yield dtype, taken
+            yield name, dtype, taken
             left -= taken
 
 

@@ -46,6 +46,11 @@ class MergeStrategy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     MERGE_STRATEGY_UNSPECIFIED: _ClassVar[MergeStrategy]
     MERGE_STRATEGY_FEDAVG: _ClassVar[MergeStrategy]
+    MERGE_STRATEGY_FEDAVGM: _ClassVar[MergeStrategy]
+    MERGE_STRATEGY_NESTEROV: _ClassVar[MergeStrategy]
+    MERGE_STRATEGY_FEDADAM: _ClassVar[MergeStrategy]
+    MERGE_STRATEGY_FEDYOGI: _ClassVar[MergeStrategy]
+    MERGE_STRATEGY_FEDADAGRAD: _ClassVar[MergeStrategy]
 JOB_STATE_UNSPECIFIED: JobState
 JOB_STATE_PENDING: JobState
 JOB_STATE_PREPARING: JobState
@@ -66,14 +71,29 @@ POOL_TRUSTED: Pool
 POOL_PUBLIC: Pool
 MERGE_STRATEGY_UNSPECIFIED: MergeStrategy
 MERGE_STRATEGY_FEDAVG: MergeStrategy
+MERGE_STRATEGY_FEDAVGM: MergeStrategy
+MERGE_STRATEGY_NESTEROV: MergeStrategy
+MERGE_STRATEGY_FEDADAM: MergeStrategy
+MERGE_STRATEGY_FEDYOGI: MergeStrategy
+MERGE_STRATEGY_FEDADAGRAD: MergeStrategy
 
 class MergePolicy(_message.Message):
-    __slots__ = ("strategy", "max_update_norm")
+    __slots__ = ("strategy", "max_update_norm", "server_learning_rate", "server_momentum", "beta1", "beta2", "epsilon")
     STRATEGY_FIELD_NUMBER: _ClassVar[int]
     MAX_UPDATE_NORM_FIELD_NUMBER: _ClassVar[int]
+    SERVER_LEARNING_RATE_FIELD_NUMBER: _ClassVar[int]
+    SERVER_MOMENTUM_FIELD_NUMBER: _ClassVar[int]
+    BETA1_FIELD_NUMBER: _ClassVar[int]
+    BETA2_FIELD_NUMBER: _ClassVar[int]
+    EPSILON_FIELD_NUMBER: _ClassVar[int]
     strategy: MergeStrategy
     max_update_norm: float
-    def __init__(self, strategy: _Optional[_Union[MergeStrategy, str]] = ..., max_update_norm: _Optional[float] = ...) -> None: ...
+    server_learning_rate: float
+    server_momentum: float
+    beta1: float
+    beta2: float
+    epsilon: float
+    def __init__(self, strategy: _Optional[_Union[MergeStrategy, str]] = ..., max_update_norm: _Optional[float] = ..., server_learning_rate: _Optional[float] = ..., server_momentum: _Optional[float] = ..., beta1: _Optional[float] = ..., beta2: _Optional[float] = ..., epsilon: _Optional[float] = ...) -> None: ...
 
 class JobSpec(_message.Message):
     __slots__ = ("display_name", "dataset", "architecture", "hyperparameters", "rounds", "plan", "epochs", "pool", "seed", "merge", "local_steps", "base")
@@ -147,7 +167,7 @@ class AttemptTimes(_message.Message):
     def __init__(self, ready: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., assigned: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., leased: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., declared: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., received: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., claimed: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., accepted: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class Round(_message.Message):
-    __slots__ = ("name", "number", "state", "decision", "base", "merged", "merged_sha256", "metrics", "manifest", "open_time", "close_time", "claim_time", "merged_time", "verifiable", "group_size")
+    __slots__ = ("name", "number", "state", "decision", "base", "merged", "merged_sha256", "metrics", "manifest", "open_time", "close_time", "claim_time", "merged_time", "verifiable", "group_size", "base_optimizer_state", "optimizer_state", "optimizer_state_sha256", "merge")
     class MetricsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -170,6 +190,10 @@ class Round(_message.Message):
     MERGED_TIME_FIELD_NUMBER: _ClassVar[int]
     VERIFIABLE_FIELD_NUMBER: _ClassVar[int]
     GROUP_SIZE_FIELD_NUMBER: _ClassVar[int]
+    BASE_OPTIMIZER_STATE_FIELD_NUMBER: _ClassVar[int]
+    OPTIMIZER_STATE_FIELD_NUMBER: _ClassVar[int]
+    OPTIMIZER_STATE_SHA256_FIELD_NUMBER: _ClassVar[int]
+    MERGE_FIELD_NUMBER: _ClassVar[int]
     name: str
     number: int
     state: RoundState
@@ -185,7 +209,11 @@ class Round(_message.Message):
     merged_time: _timestamp_pb2.Timestamp
     verifiable: bool
     group_size: int
-    def __init__(self, name: _Optional[str] = ..., number: _Optional[int] = ..., state: _Optional[_Union[RoundState, str]] = ..., decision: _Optional[str] = ..., base: _Optional[_Union[_artifact_pb2.Artifact, _Mapping]] = ..., merged: _Optional[_Union[_artifact_pb2.Artifact, _Mapping]] = ..., merged_sha256: _Optional[str] = ..., metrics: _Optional[_Mapping[str, float]] = ..., manifest: _Optional[_Iterable[_Union[ManifestEntry, _Mapping]]] = ..., open_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., close_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., claim_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., merged_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., verifiable: _Optional[bool] = ..., group_size: _Optional[int] = ...) -> None: ...
+    base_optimizer_state: _artifact_pb2.Artifact
+    optimizer_state: _artifact_pb2.Artifact
+    optimizer_state_sha256: str
+    merge: MergePolicy
+    def __init__(self, name: _Optional[str] = ..., number: _Optional[int] = ..., state: _Optional[_Union[RoundState, str]] = ..., decision: _Optional[str] = ..., base: _Optional[_Union[_artifact_pb2.Artifact, _Mapping]] = ..., merged: _Optional[_Union[_artifact_pb2.Artifact, _Mapping]] = ..., merged_sha256: _Optional[str] = ..., metrics: _Optional[_Mapping[str, float]] = ..., manifest: _Optional[_Iterable[_Union[ManifestEntry, _Mapping]]] = ..., open_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., close_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., claim_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., merged_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., verifiable: _Optional[bool] = ..., group_size: _Optional[int] = ..., base_optimizer_state: _Optional[_Union[_artifact_pb2.Artifact, _Mapping]] = ..., optimizer_state: _Optional[_Union[_artifact_pb2.Artifact, _Mapping]] = ..., optimizer_state_sha256: _Optional[str] = ..., merge: _Optional[_Union[MergePolicy, _Mapping]] = ...) -> None: ...
 
 class Job(_message.Message):
     __slots__ = ("name", "spec", "state", "state_message", "rounds", "create_time", "start_time", "end_time", "schema", "merged_rounds", "metrics", "initial_metrics", "trainable_parameters", "parameters", "exported")

@@ -90,16 +90,20 @@ class Group(_message.Message):
     def __init__(self, group: _Optional[int] = ..., terms: _Optional[_Iterable[_Union[Term, _Mapping]]] = ..., partial_key: _Optional[str] = ...) -> None: ...
 
 class MergeWork(_message.Message):
-    __slots__ = ("groups", "base", "policy", "key")
+    __slots__ = ("groups", "base", "policy", "key", "optimizer_state", "optimizer_key")
     GROUPS_FIELD_NUMBER: _ClassVar[int]
     BASE_FIELD_NUMBER: _ClassVar[int]
     POLICY_FIELD_NUMBER: _ClassVar[int]
     KEY_FIELD_NUMBER: _ClassVar[int]
+    OPTIMIZER_STATE_FIELD_NUMBER: _ClassVar[int]
+    OPTIMIZER_KEY_FIELD_NUMBER: _ClassVar[int]
     groups: _containers.RepeatedCompositeFieldContainer[Group]
     base: _artifact_pb2.Artifact
     policy: _job_pb2.MergePolicy
     key: str
-    def __init__(self, groups: _Optional[_Iterable[_Union[Group, _Mapping]]] = ..., base: _Optional[_Union[_artifact_pb2.Artifact, _Mapping]] = ..., policy: _Optional[_Union[_job_pb2.MergePolicy, _Mapping]] = ..., key: _Optional[str] = ...) -> None: ...
+    optimizer_state: _artifact_pb2.Artifact
+    optimizer_key: str
+    def __init__(self, groups: _Optional[_Iterable[_Union[Group, _Mapping]]] = ..., base: _Optional[_Union[_artifact_pb2.Artifact, _Mapping]] = ..., policy: _Optional[_Union[_job_pb2.MergePolicy, _Mapping]] = ..., key: _Optional[str] = ..., optimizer_state: _Optional[_Union[_artifact_pb2.Artifact, _Mapping]] = ..., optimizer_key: _Optional[str] = ...) -> None: ...
 
 class RenewClaimsRequest(_message.Message):
     __slots__ = ("fences",)
@@ -146,7 +150,7 @@ class ReportSumResponse(_message.Message):
     def __init__(self) -> None: ...
 
 class ReportMergeRequest(_message.Message):
-    __slots__ = ("fence", "merged", "sha256", "timings")
+    __slots__ = ("fence", "merged", "sha256", "timings", "optimizer_state", "optimizer_state_sha256")
     class TimingsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -158,11 +162,15 @@ class ReportMergeRequest(_message.Message):
     MERGED_FIELD_NUMBER: _ClassVar[int]
     SHA256_FIELD_NUMBER: _ClassVar[int]
     TIMINGS_FIELD_NUMBER: _ClassVar[int]
+    OPTIMIZER_STATE_FIELD_NUMBER: _ClassVar[int]
+    OPTIMIZER_STATE_SHA256_FIELD_NUMBER: _ClassVar[int]
     fence: int
     merged: _artifact_pb2.Artifact
     sha256: str
     timings: _containers.ScalarMap[str, float]
-    def __init__(self, fence: _Optional[int] = ..., merged: _Optional[_Union[_artifact_pb2.Artifact, _Mapping]] = ..., sha256: _Optional[str] = ..., timings: _Optional[_Mapping[str, float]] = ...) -> None: ...
+    optimizer_state: _artifact_pb2.Artifact
+    optimizer_state_sha256: str
+    def __init__(self, fence: _Optional[int] = ..., merged: _Optional[_Union[_artifact_pb2.Artifact, _Mapping]] = ..., sha256: _Optional[str] = ..., timings: _Optional[_Mapping[str, float]] = ..., optimizer_state: _Optional[_Union[_artifact_pb2.Artifact, _Mapping]] = ..., optimizer_state_sha256: _Optional[str] = ...) -> None: ...
 
 class ReportMergeResponse(_message.Message):
     __slots__ = ()

@@ -50,7 +50,7 @@ class MergeServiceStub:
     """Reports a stored partial sum. Idempotent. Codes: FAILED_PRECONDITION (STALE_FENCE)."""
     ReportMerge: _grpc.UnaryUnaryMultiCallable[_merge_pb2.ReportMergeRequest, _merge_pb2.ReportMergeResponse]
     """Reports merged weights; commits them as the round's result. Idempotent.
-    Codes: FAILED_PRECONDITION (STALE_FENCE).
+    Codes: FAILED_PRECONDITION (STALE_FENCE), INVALID_ARGUMENT (an optimizer_state too few or too many).
     """
     ReportFailure: _grpc.UnaryUnaryMultiCallable[_merge_pb2.ReportFailureRequest, _merge_pb2.ReportFailureResponse]
     """Gives a claimed task back: it could not be done. Idempotent. Codes: FAILED_PRECONDITION (STALE_FENCE)."""
@@ -77,7 +77,7 @@ class MergeServiceAsyncStub(MergeServiceStub):
     """Reports a stored partial sum. Idempotent. Codes: FAILED_PRECONDITION (STALE_FENCE)."""
     ReportMerge: _aio.UnaryUnaryMultiCallable[_merge_pb2.ReportMergeRequest, _merge_pb2.ReportMergeResponse]  # type: ignore[assignment]
     """Reports merged weights; commits them as the round's result. Idempotent.
-    Codes: FAILED_PRECONDITION (STALE_FENCE).
+    Codes: FAILED_PRECONDITION (STALE_FENCE), INVALID_ARGUMENT (an optimizer_state too few or too many).
     """
     ReportFailure: _aio.UnaryUnaryMultiCallable[_merge_pb2.ReportFailureRequest, _merge_pb2.ReportFailureResponse]  # type: ignore[assignment]
     """Gives a claimed task back: it could not be done. Idempotent. Codes: FAILED_PRECONDITION (STALE_FENCE)."""
@@ -131,7 +131,7 @@ class MergeServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_merge_pb2.ReportMergeResponse, _abc.Awaitable[_merge_pb2.ReportMergeResponse]]:
         """Reports merged weights; commits them as the round's result. Idempotent.
-        Codes: FAILED_PRECONDITION (STALE_FENCE).
+        Codes: FAILED_PRECONDITION (STALE_FENCE), INVALID_ARGUMENT (an optimizer_state too few or too many).
         """
 
     @_abc_1.abstractmethod

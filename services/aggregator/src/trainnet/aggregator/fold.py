@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Container, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from trainnet.aggregator import kernels, partials
+from trainnet.aggregator import kernels, optimizers, partials
 from trainnet.aggregator.errors import Unmergeable
 from trainnet.aggregator.kernels import Acc, Bytes, Scratch
 from trainnet.aggregator.layout import Slice
+from trainnet.aggregator.optimizers import Optimizer
 from trainnet.aggregator.readahead import Read
 from trainnet.v1.merge_pb2 import Group, Term
 
@@ -44,15 +45,31 @@ class AddPartial:
 
 
 @dataclass(frozen=True, slots=True)
+class Advance:
+    """Divide by the weights, and make the optimiser's steps of the means; its state moves on."""
+
+    key: str
+    """Of the state after the round before; empty in the first round."""
+    data_begin: int
+    total_weight: float
+    optimizer: Optimizer
+
+    @property
+    def row_bytes(self) -> int:
+        return 4 * len(self.optimizer.slots)
+
+
+@dataclass(frozen=True, slots=True)
 class AddBase:
     """Divide by the weights, add the base, round."""
 
     key: str
     data_begin: int
-    total_weight: float
+    total_weight: float | None
+    """None after Advance, which has divided."""
 
 
-Step = AddTerm | AddPartial | AddBase
+Step = AddTerm | AddPartial | Advance | AddBase
 
 
 def total_weight(groups: Iterable[Iterable[Term]]) -> float:
@@ -85,25 +102,53 @@ def sum_steps(terms: Sequence[Term], data_size: int, *, opens: bool = True) -> l
     ]
 
 
-def merge_steps(groups: Sequence[Group], stored: Container[int], base: AddBase, data_size: int) -> list[Step]:
-    """Combines groups in order; those in `stored` from their partial sums."""
+def merge_steps(groups: Sequence[Group], stored: Container[int], last: Sequence[Step], data_size: int) -> list[Step]:
+    """Combines groups in order, those in `stored` from their partial sums; then what is done with their sum."""
     steps: list[Step] = []
     for group in groups:
         if group.group in stored:
             steps.append(AddPartial(group.partial_key, opens=not steps))
         else:
             steps += sum_steps(in_shard_order(group.terms), data_size, opens=not steps)
-    return [*steps, base]
+    return [*steps, *last]
+
+
+def after(base: AddBase) -> AddBase:
+    """The last step where an optimiser comes before it."""
+    return replace(base, total_weight=None)
+
+
+def place_of(step: Step, where: Slice) -> tuple[int, int]:
+    """(begin, end) of what a step needs of a slice within its object."""
+    match step:
+        case AddPartial():
+            begin, length = partials.HEADER_SIZE + 8 * where.first, 8 * where.count
+        case Advance():
+            begin, length = step.data_begin + step.row_bytes * where.state_first, step.row_bytes * where.state_count
+        case _:
+            begin, length = step.data_begin + where.begin, where.nbytes
+    return begin, begin + length
+
+
+def read_of(step: Step, where: Slice) -> Read | None:
+    """The read of what a step needs of a slice; None where there is nothing to read."""
+    begin, end = place_of(step, where)
+    return Read(step.key, begin, end - begin) if step.key and end > begin else None
 
 
 def reads(steps: Sequence[Step], slices: Iterable[Slice]) -> Iterator[Read]:
     """What the steps need, slice by slice, in order."""
     for where in slices:
         for step in steps:
-            if isinstance(step, AddPartial):
-                yield Read(step.key, partials.HEADER_SIZE + 8 * where.first, 8 * where.count)
-            else:
-                yield Read(step.key, step.data_begin + where.begin, where.nbytes)
+            found = read_of(step, where)
+            if found is not None:
+                yield found
+
+
+def share_of(step: Step, where: Slice, part: Slice) -> tuple[int, int]:
+    """(begin, end) of what belongs to a part of a slice within the slice's bytes for a step."""
+    (start, _), (begin, end) = place_of(step, where), place_of(step, part)
+    return begin - start, end - start
 
 
 class Folder:
@@ -118,7 +163,7 @@ class Folder:
         self._scratch = Scratch(max_elements)
 
     def apply(self, step: Step, data: Bytes, where: Slice) -> None:
-        """Does one step; after AddBase, `data` holds the merged bytes."""
+        """Does one step; after AddBase, `data` holds the merged bytes, after Advance the new state."""
         match step:
             case AddTerm():
                 acc = self.total if step.opens else self._group
@@ -127,5 +172,9 @@ class Folder:
                     np.add(self.total[: where.count], acc[: where.count], out=self.total[: where.count])
             case AddPartial():
                 kernels.add_partial(self.total, data, where, first=step.opens)
+            case Advance():
+                if not step.key:
+                    optimizers.set_initial(data, step.optimizer)
+                optimizers.advance(self.total, data, where, step.total_weight, step.optimizer, self._scratch)
             case AddBase():
                 kernels.finish(self.total, data, where, step.total_weight, self._scratch)

@@ -29,6 +29,8 @@ _SIGNED = {"U8": "<i1", "U16": "<i2", "U32": "<i4", "U64": "<i8", "I8": "<i1", "
 MERGED = FLOATS | _SIGNED.keys() | {"BOOL"}
 """The dtypes that can be merged."""
 
+F32_MAX = float(np.finfo(np.float32).max)
+
 
 class Scratch:
     """Working memory of one thread; make one and use it for every slice."""
@@ -37,6 +39,13 @@ class Scratch:
         self.block = min(BLOCK, max(1, elements))
         self.doubles: Acc = np.zeros(self.block)
         self.words: NDArray[np.uint32] = np.zeros(self.block, np.uint32)
+        self._more: list[Acc] = []
+
+    def doubles_of(self, count: int, length: int) -> list[Acc]:
+        """`count` arrays of `length` numbers, apart from `doubles`; made when they are first asked for."""
+        while len(self._more) < count:
+            self._more.append(np.zeros(self.block))
+        return [array[:length] for array in self._more[:count]]
 
 
 def elements(data: Bytes, piece: Piece) -> Elements:
@@ -83,8 +92,9 @@ def add_partial(acc: Acc, data: Bytes, where: Slice, *, first: bool) -> None:
         np.add(acc[: where.count], partial, out=acc[: where.count])
 
 
-def finish(acc: Acc, base: Bytes, where: Slice, total: float, scratch: Scratch) -> None:
-    """base = round(base + acc / total), in place; `acc` is used up. `total` is the sum of the weights."""
+def finish(acc: Acc, base: Bytes, where: Slice, total: float | None, scratch: Scratch) -> None:
+    """base = round(base + acc / total), in place; `acc` is used up. `total` is the sum of the weights, None where `acc`
+    holds the steps already."""
     with np.errstate(all="ignore"):  # an overflow gives an infinity, as IEEE 754 says
         for piece in where.pieces:
             if piece.dtype == "BOOL":
@@ -93,7 +103,8 @@ def finish(acc: Acc, base: Bytes, where: Slice, total: float, scratch: Scratch) 
             for begin in range(0, piece.count, scratch.block):
                 part = found[begin : begin + scratch.block]
                 mean = acc[piece.first + begin : piece.first + begin + len(part)]
-                np.divide(mean, total, out=mean)
+                if total is not None:
+                    np.divide(mean, total, out=mean)
                 if piece.dtype in _SIGNED:
                     _add_integers(part, mean)
                     continue

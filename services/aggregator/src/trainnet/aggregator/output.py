@@ -27,7 +27,8 @@ class KeyTakenError(AggregatorError):
 
 
 class Output:
-    """Streams into a new object. `finish` makes it, `abort` leaves nothing; one of them must be called.
+    """Streams into a new object. `finish` makes it, `abort` leaves nothing; one of them must be called. Leaving it as a
+    context manager calls `abort`, which does no harm after `finish`.
 
     A key that exists already with exactly these bytes is success: an earlier attempt got that far. Memory is three
     parts; `size` is that of the whole object.
@@ -75,6 +76,12 @@ class Output:
 
     def abort(self) -> None:
         self._writer.abort()
+
+    def __enter__(self) -> Output:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.abort()
 
 
 def artifact(key: str, found: str, size: int, part_size: int) -> Artifact:

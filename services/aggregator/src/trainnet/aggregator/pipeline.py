@@ -11,8 +11,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+import numpy as np
+
 from trainnet.aggregator.errors import Cancelled
-from trainnet.aggregator.fold import AddBase, AddPartial, Folder, Step, reads
+from trainnet.aggregator.fold import AddBase, Advance, Folder, Step, read_of, reads, share_of
 from trainnet.aggregator.kernels import Bytes
 from trainnet.aggregator.layout import Slice
 from trainnet.aggregator.readahead import ReadAhead
@@ -42,13 +44,10 @@ class _Team:
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="fold") if self._threads > 1 else None
 
     def apply(self, step: Step, data: Bytes, where: Slice) -> None:
-        stretches = where.split(self._threads)
-        width = 8 if isinstance(step, AddPartial) else 0
         calls = []
-        for folder, part in zip(self._folders, stretches, strict=False):
-            begin = width * (part.first - where.first) if width else part.begin - where.begin
-            length = width * part.count if width else part.nbytes
-            calls.append((folder, data[begin : begin + length], part))
+        for folder, part in zip(self._folders, where.split(self._threads), strict=False):
+            begin, end = share_of(step, where, part)
+            calls.append((folder, data[begin:end], part))
         if self._pool is None:
             for folder, found, part in calls:
                 folder.apply(step, found, part)
@@ -75,12 +74,15 @@ def run(
     *,
     threads: int,
     cancel: threading.Event,
+    write_state: Callable[[memoryview], None] | None = None,
 ) -> Timings:
     """Does the steps for every slice and writes each in order: its merged bytes if the last step adds the base, else
-    its sums. Raises Cancelled between two steps, or the first error of the store."""
+    its sums; the new state of an optimiser goes to `write_state`. Raises Cancelled between two steps, or the first
+    error of the store."""
     timings, clock = Timings(), time.perf_counter
     largest = max((read.length for where in slices for read in reads(steps, [where])), default=0)
     grouped = any(getattr(step, "opens", True) is False for step in steps)
+    fresh = _fresh_state(steps, slices)
     team = _Team(slices, threads, grouped=grouped)
     try:
         with ReadAhead(
@@ -89,10 +91,16 @@ def run(
             blocks = iter(ahead)
             for where in slices:
                 for step in steps:
-                    data = next(blocks)
+                    data = next(blocks) if read_of(step, where) is not None else fresh
+                    if isinstance(step, Advance):
+                        data = data[: step.row_bytes * where.state_count]
                     began = clock()
                     team.apply(step, data, where)
                     timings.fold += clock() - began
+                    if isinstance(step, Advance) and write_state is not None:
+                        began = clock()
+                        write_state(data.data)
+                        timings.write += clock() - began
                 began = clock()
                 for written in [data.data] if isinstance(steps[-1], AddBase) else team.sums(where):
                     write(written)
@@ -103,3 +111,10 @@ def run(
     if cancel.is_set():
         raise Cancelled
     return timings
+
+
+def _fresh_state(steps: Sequence[Step], slices: Sequence[Slice]) -> Bytes:
+    """Room for the states of one slice where none are read, before the first round."""
+    rows = max((where.state_count for where in slices), default=0)
+    widths = [step.row_bytes for step in steps if isinstance(step, Advance) and not step.key]
+    return np.empty(rows * max(widths, default=0), np.uint8)

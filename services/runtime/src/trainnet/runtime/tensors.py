@@ -26,6 +26,10 @@ MAX_DIM = 2**40
 _MAX_METADATA = 4096
 _METADATA = "__metadata__"
 
+BUFFERS = "trainnet.buffers"
+"""In the metadata of weights: a JSON list of the tensors that training does not learn by gradients, such as the running
+statistics of a BatchNorm layer. Merges take their mean, whatever the server's optimiser does with the others."""
+
 # Name -> (bytes per element, numpy type). Types that numpy lacks appear as unsigned integers of the same width.
 DTYPES: Mapping[str, tuple[int, str]] = {
     "BOOL": (1, "|b1"),
