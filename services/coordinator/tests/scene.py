@@ -168,6 +168,12 @@ class Scene:
             merged=artifact_pb2.Artifact(key=info.key, digest=str(info.sha256), size_bytes=info.size),
             sha256="0" * 64,
         )
+        if claimed.merge.optimizer_key:
+            state = self.store.put(claimed.merge.optimizer_key, safetensors([float(claimed.fence), 1.0]))
+            report.optimizer_state.CopyFrom(
+                artifact_pb2.Artifact(key=state.key, digest=str(state.sha256), size_bytes=state.size)
+            )
+            report.optimizer_state_sha256 = "1" * 64
         await self.merging.report_merge(report)
         return report
 

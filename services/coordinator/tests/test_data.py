@@ -25,7 +25,8 @@ from trainnet.coordinator.usecases.errors import (
     RequestIdReused,
     UploadIncomplete,
 )
-from trainnet.coordinator.usecases.jobs import PUBLIC_UPDATE_NORM, Jobs, completed
+from trainnet.coordinator.usecases.jobs import Jobs, completed
+from trainnet.coordinator.usecases.merge_policies import PUBLIC_UPDATE_NORM
 from trainnet.coordinator.usecases.uploads import StoreAway
 from trainnet.runtime.errors import InvalidArgument
 from trainnet.runtime.presign import Credentials

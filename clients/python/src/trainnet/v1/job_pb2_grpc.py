@@ -83,8 +83,8 @@ class JobServiceServicer:
 
     def CreateJob(self, request, context):
         """Creates a job. Idempotent by request_id. Everything that can be told wrong beforehand is told here.
-        Codes: INVALID_ARGUMENT (names the field), NOT_FOUND (data set), FAILED_PRECONDITION (DATASET_NOT_READY),
-        ALREADY_EXISTS (request_id used with another job).
+        Codes: INVALID_ARGUMENT (names the field), NOT_FOUND (data set or base), FAILED_PRECONDITION (DATASET_NOT_READY;
+        of the base MODEL_NOT_READY, NO_MODEL, COLLECTED), ALREADY_EXISTS (request_id used with another job).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -123,7 +123,8 @@ class JobServiceServicer:
     def DeleteJob(self, request, context):
         """Deletes an ended job with its model and updates for good. Where it breaks off, the job stays and can be deleted
         again; once it is done, a repeat is NOT_FOUND.
-        Codes: NOT_FOUND, FAILED_PRECONDITION (NOT_ENDED), UNAVAILABLE (STORE_UNAVAILABLE).
+        Codes: NOT_FOUND, FAILED_PRECONDITION (NOT_ENDED; IN_USE: an unfinished job starts from it), UNAVAILABLE
+        (STORE_UNAVAILABLE).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -35,8 +35,8 @@ class JobServiceStub:
     def __new__(cls, channel: _aio.Channel) -> JobServiceAsyncStub: ...
     CreateJob: _grpc.UnaryUnaryMultiCallable[_job_pb2.CreateJobRequest, _job_pb2.CreateJobResponse]
     """Creates a job. Idempotent by request_id. Everything that can be told wrong beforehand is told here.
-    Codes: INVALID_ARGUMENT (names the field), NOT_FOUND (data set), FAILED_PRECONDITION (DATASET_NOT_READY),
-    ALREADY_EXISTS (request_id used with another job).
+    Codes: INVALID_ARGUMENT (names the field), NOT_FOUND (data set or base), FAILED_PRECONDITION (DATASET_NOT_READY;
+    of the base MODEL_NOT_READY, NO_MODEL, COLLECTED), ALREADY_EXISTS (request_id used with another job).
     """
     GetJob: _grpc.UnaryUnaryMultiCallable[_job_pb2.GetJobRequest, _job_pb2.GetJobResponse]
     """Reads one job with its rounds. Codes: NOT_FOUND."""
@@ -53,7 +53,8 @@ class JobServiceStub:
     DeleteJob: _grpc.UnaryUnaryMultiCallable[_job_pb2.DeleteJobRequest, _job_pb2.DeleteJobResponse]
     """Deletes an ended job with its model and updates for good. Where it breaks off, the job stays and can be deleted
     again; once it is done, a repeat is NOT_FOUND.
-    Codes: NOT_FOUND, FAILED_PRECONDITION (NOT_ENDED), UNAVAILABLE (STORE_UNAVAILABLE).
+    Codes: NOT_FOUND, FAILED_PRECONDITION (NOT_ENDED; IN_USE: an unfinished job starts from it), UNAVAILABLE
+    (STORE_UNAVAILABLE).
     """
     GetModel: _grpc.UnaryUnaryMultiCallable[_job_pb2.GetModelRequest, _job_pb2.GetModelResponse]
     """Grants the download of a round's model, the last merged one by default.
@@ -72,8 +73,8 @@ class JobServiceAsyncStub(JobServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateJob: _aio.UnaryUnaryMultiCallable[_job_pb2.CreateJobRequest, _job_pb2.CreateJobResponse]  # type: ignore[assignment]
     """Creates a job. Idempotent by request_id. Everything that can be told wrong beforehand is told here.
-    Codes: INVALID_ARGUMENT (names the field), NOT_FOUND (data set), FAILED_PRECONDITION (DATASET_NOT_READY),
-    ALREADY_EXISTS (request_id used with another job).
+    Codes: INVALID_ARGUMENT (names the field), NOT_FOUND (data set or base), FAILED_PRECONDITION (DATASET_NOT_READY;
+    of the base MODEL_NOT_READY, NO_MODEL, COLLECTED), ALREADY_EXISTS (request_id used with another job).
     """
     GetJob: _aio.UnaryUnaryMultiCallable[_job_pb2.GetJobRequest, _job_pb2.GetJobResponse]  # type: ignore[assignment]
     """Reads one job with its rounds. Codes: NOT_FOUND."""
@@ -90,7 +91,8 @@ class JobServiceAsyncStub(JobServiceStub):
     DeleteJob: _aio.UnaryUnaryMultiCallable[_job_pb2.DeleteJobRequest, _job_pb2.DeleteJobResponse]  # type: ignore[assignment]
     """Deletes an ended job with its model and updates for good. Where it breaks off, the job stays and can be deleted
     again; once it is done, a repeat is NOT_FOUND.
-    Codes: NOT_FOUND, FAILED_PRECONDITION (NOT_ENDED), UNAVAILABLE (STORE_UNAVAILABLE).
+    Codes: NOT_FOUND, FAILED_PRECONDITION (NOT_ENDED; IN_USE: an unfinished job starts from it), UNAVAILABLE
+    (STORE_UNAVAILABLE).
     """
     GetModel: _aio.UnaryUnaryMultiCallable[_job_pb2.GetModelRequest, _job_pb2.GetModelResponse]  # type: ignore[assignment]
     """Grants the download of a round's model, the last merged one by default.
@@ -112,8 +114,8 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_job_pb2.CreateJobResponse, _abc.Awaitable[_job_pb2.CreateJobResponse]]:
         """Creates a job. Idempotent by request_id. Everything that can be told wrong beforehand is told here.
-        Codes: INVALID_ARGUMENT (names the field), NOT_FOUND (data set), FAILED_PRECONDITION (DATASET_NOT_READY),
-        ALREADY_EXISTS (request_id used with another job).
+        Codes: INVALID_ARGUMENT (names the field), NOT_FOUND (data set or base), FAILED_PRECONDITION (DATASET_NOT_READY;
+        of the base MODEL_NOT_READY, NO_MODEL, COLLECTED), ALREADY_EXISTS (request_id used with another job).
         """
 
     @_abc_1.abstractmethod
@@ -160,7 +162,8 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_job_pb2.DeleteJobResponse, _abc.Awaitable[_job_pb2.DeleteJobResponse]]:
         """Deletes an ended job with its model and updates for good. Where it breaks off, the job stays and can be deleted
         again; once it is done, a repeat is NOT_FOUND.
-        Codes: NOT_FOUND, FAILED_PRECONDITION (NOT_ENDED), UNAVAILABLE (STORE_UNAVAILABLE).
+        Codes: NOT_FOUND, FAILED_PRECONDITION (NOT_ENDED; IN_USE: an unfinished job starts from it), UNAVAILABLE
+        (STORE_UNAVAILABLE).
         """
 
     @_abc_1.abstractmethod

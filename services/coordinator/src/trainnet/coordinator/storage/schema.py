@@ -203,6 +203,10 @@ rounds = Table(
     *_artifact("base"),
     *_artifact("merged"),
     Column("merged_sha256", String(64)),
+    # State of the server's optimiser before and after it, where the job's policy has one.
+    *_artifact("base_optimizer"),
+    *_artifact("optimizer"),
+    Column("optimizer_sha256", String(64)),
     Column("metrics", Text, nullable=False, default="{}"),
     # Of the newest evaluated rounds: a Confusion.
     Column("confusion", LargeBinary),

@@ -18,7 +18,7 @@ from trainnet.coordinator.storage.database import Transaction
 from trainnet.coordinator.storage.pages import page_of
 from trainnet.coordinator.storage.schema import datasets, jobs, rounds, tasks, updates
 from trainnet.coordinator.storage.statements import fetch
-from trainnet.coordinator.usecases import bases, shard_plans, views
+from trainnet.coordinator.usecases import bases, merge_policies, shard_plans, views
 from trainnet.coordinator.usecases import rounds as life
 from trainnet.coordinator.usecases.context import Context
 from trainnet.coordinator.usecases.errors import (
@@ -27,14 +27,11 @@ from trainnet.coordinator.usecases.errors import (
     NotEnded,
     RequestIdReused,
 )
+from trainnet.coordinator.usecases.model_specs import job_spec
 from trainnet.coordinator.usecases.uploads import StoreAway
 from trainnet.runtime.errors import InvalidArgument
 from trainnet.runtime.store_errors import StoreError
 from trainnet.v1 import dataset_pb2, job_pb2
-
-PUBLIC_UPDATE_NORM = 1000.0
-"""Bound on the L2 norm of a stranger's update where the owner sets none: far above what an epoch moves a model by, far
-below what one poisoned update needs to wipe out the rest."""
 
 
 class Jobs:
@@ -124,9 +121,13 @@ class Jobs:
             if row is None:
                 raise NoSuchResource(name)
             view = views.round_view(uploads, row, await views.manifest_of(tx, uploads, job_id, number))
+            view.merge.CopyFrom(job_spec(await self._row(tx, names.job(job_id))).merge)
         if view.verifiable:
             for artifact in (view.base, view.merged, *(entry.update for entry in view.manifest)):
                 uploads.sign(artifact)
+            for field in ("base_optimizer_state", "optimizer_state"):
+                if view.HasField(field):
+                    uploads.sign(getattr(view, field))
         return view
 
     # --- inside ---
@@ -215,7 +216,5 @@ def completed(given: job_pb2.JobSpec) -> job_pb2.JobSpec:
     if spec.HasField("base") and spec.base.WhichOneof("source") is None:
         spec.ClearField("base")
     spec.pool = spec.pool or job_pb2.POOL_TRUSTED
-    spec.merge.strategy = spec.merge.strategy or job_pb2.MERGE_STRATEGY_FEDAVG
-    if spec.pool == job_pb2.POOL_PUBLIC and not spec.merge.max_update_norm:
-        spec.merge.max_update_norm = PUBLIC_UPDATE_NORM
+    merge_policies.complete(spec.merge, spec.pool)
     return spec

@@ -15,6 +15,7 @@ from trainnet.coordinator.storage.database import Transaction
 from trainnet.coordinator.storage.events import emit
 from trainnet.coordinator.storage.schema import attempts, contributions, jobs, rounds, tasks, updates
 from trainnet.coordinator.storage.statements import add, change, fetch, fetch_all
+from trainnet.coordinator.usecases import merge_policies
 from trainnet.coordinator.usecases import rounds as life
 from trainnet.coordinator.usecases.context import Context
 from trainnet.coordinator.usecases.errors import StaleFence
@@ -134,8 +135,15 @@ class Merging:
             task.sum.CopyFrom(merge_pb2.SumWork(group=group.group, terms=group.terms, base=base, key=group.partial_key))
             return task
         await change(tx, rounds, in_round, claimed=now)
-        key = names.merged_key(row.job, row.round, fence)
-        task.merge.CopyFrom(merge_pb2.MergeWork(groups=groups, base=base, policy=spec.merge, key=key))
+        work = merge_pb2.MergeWork(
+            groups=groups, base=base, policy=spec.merge, key=names.merged_key(row.job, row.round, fence)
+        )
+        if merge_policies.keeps_state(spec.merge):
+            state = uploads.artifact(round_row, "base_optimizer")
+            if state is not None:
+                work.optimizer_state.CopyFrom(state)
+            work.optimizer_key = names.optimizer_key(row.job, row.round, fence)
+        task.merge.CopyFrom(work)
         return task
 
     async def _groups(self, tx: Transaction, job: str, number: int, size: int) -> list[merge_pb2.Group]:
@@ -244,7 +252,7 @@ class Merging:
         async with self._context.database.write() as tx:
             row = await self._finish(tx, report.fence, now)
             if row is not None:
-                await life.round_merged(tx, row.job, row.round, report.merged, report.sha256, now)
+                await life.round_merged(tx, row.job, row.round, report, now)
 
     async def report_failure(self, fence: int, message: str) -> None:
         """The task is tried again after a pause that grows; a merge that fails again and again fails the job."""

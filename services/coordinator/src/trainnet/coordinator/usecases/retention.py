@@ -75,14 +75,15 @@ class Retention:
             summed = {item.round for item in await fetch_all(tx, tasks, job=job, round=before, kind=TaskKind.SUM)}
             merges = await tx.all(_MERGES, {"by_job": job, "merged": before})
         keys = [item.object_key for item in stored]
-        keys += [names.merged_key(job, item.round, item.fence) for item in merges]
+        for item in merges:
+            keys += [key(job, item.round, item.fence) for key in (names.merged_key, names.optimizer_key)]
         for item in stored:
             if item.upload_id is not None and not item.completed:
                 await asyncio.to_thread(_abort, store, item.object_key, item.upload_id)
         await asyncio.to_thread(store.delete, keys)
         for row in rows:
             # Only grouped rounds have partial sums, only large ones merges that a killed aggregator left in parts.
-            if row.merged_part_size or row.number - 1 in summed:
+            if row.merged_part_size or row.optimizer_part_size or row.number - 1 in summed:
                 await asyncio.to_thread(store.delete_prefix, names.round_prefix(job, row.number - 1))
         async with self._context.database.write() as tx:
             await change(tx, rounds, {"job": job, "number": numbers}, freed=True)

@@ -27,9 +27,9 @@ from trainnet.coordinator.storage.events import emit
 from trainnet.coordinator.storage.objects import artifact_values as artifact_values
 from trainnet.coordinator.storage.schema import jobs, plans, rounds, shards, tasks, updates
 from trainnet.coordinator.storage.statements import add, change, fetch, fetch_all
-from trainnet.coordinator.usecases import evaluations, exports
+from trainnet.coordinator.usecases import evaluations, exports, merge_policies
 from trainnet.coordinator.usecases.model_specs import job_spec
-from trainnet.v1 import artifact_pb2, events_pb2, job_pb2, task_pb2
+from trainnet.v1 import artifact_pb2, events_pb2, job_pb2, merge_pb2, task_pb2
 
 
 async def move_job(
@@ -131,8 +131,16 @@ async def _holdout(tx: Transaction, job: Row[Any]) -> bool:
     return plan is not None and plan.holdout_key is not None
 
 
-async def open_round(tx: Transaction, job: Row[Any], number: int, base: artifact_pb2.Artifact, now: float) -> None:
-    """Round OPEN, its TRAIN tasks READY, its event queued: all or nothing."""
+async def open_round(
+    tx: Transaction,
+    job: Row[Any],
+    number: int,
+    base: artifact_pb2.Artifact,
+    now: float,
+    optimizer: artifact_pb2.Artifact | None = None,
+) -> None:
+    """Round OPEN, its TRAIN tasks READY, its event queued: all or nothing. It starts from the weights `base` and the
+    state `optimizer` of the server's optimiser."""
     spec = job_spec(job)
     count = spec.plan.shards
     opened_round = {
@@ -144,6 +152,8 @@ async def open_round(tx: Transaction, job: Row[Any], number: int, base: artifact
         "opened": now,
         **artifact_values("base", base),
     }
+    if optimizer is not None:
+        opened_round |= artifact_values("base_optimizer", optimizer)
     await add(tx, rounds, opened_round)
     digests = {}
     if job.plan is not None:
@@ -252,23 +262,29 @@ async def add_sum_when_complete(tx: Transaction, round_row: Row[Any], shard: int
 
 
 async def round_merged(
-    tx: Transaction, job_id: str, number: int, merged: artifact_pb2.Artifact, sha256: str, now: float
+    tx: Transaction, job_id: str, number: int, report: merge_pb2.ReportMergeRequest, now: float
 ) -> bool:
-    """Commits the pointer to the merged weights, and in the same transaction goes on: evaluation, next round."""
-    values = {"merged_sha256": sha256, "merged": now, **artifact_values("merged", merged)}
+    """Commits the pointers to the merged weights and to the optimiser's state, and in the same transaction goes on:
+    evaluation, next round. Raises InvalidArgument for a report that lacks the state or has one too many."""
+    values = {"merged_sha256": report.sha256, "merged": now, **artifact_values("merged", report.merged)}
+    state = report.optimizer_state if report.HasField("optimizer_state") else None
+    if state is not None:
+        values |= {"optimizer_sha256": report.optimizer_state_sha256, **artifact_values("optimizer", state)}
     merging = {"job": job_id, "number": number, "state": RoundState.MERGING}
     if not await change(tx, rounds, merging, state=RoundState.MERGED, **values):
         return False
-    event = events_pb2.RoundMerged(round=names.round_of(job_id, number), merged_sha256=sha256)
+    event = events_pb2.RoundMerged(round=names.round_of(job_id, number), merged_sha256=report.sha256)
     await emit(tx, job_id, events_pb2.Event(round_merged=event), now)
     await change(tx, jobs, {"id": job_id}, merged_rounds=number)
     job = await fetch(tx, jobs, id=job_id)
     if job is None:
         return True
+    spec = job_spec(job)
+    merge_policies.check_report(spec.merge, told=state is not None)
     if await _holdout(tx, job):
         await evaluations.begin(tx, job, number, now)
-    if number < job_spec(job).rounds:
-        await open_round(tx, job, number + 1, merged, now)
+    if number < spec.rounds:
+        await open_round(tx, job, number + 1, report.merged, now, optimizer=state)
     else:
         await finish_job(tx, job, now)
     tx.effects.changed.add(names.job(job_id))
