@@ -135,7 +135,7 @@ async def test_only_whole_models_can_be_started_from(scene: Scene) -> None:
     with pytest.raises(NoSuchResource):
         await base_of(scene, "models/none", job)
     model, _ = await scene.models.create(request())
-    with pytest.raises(ModelNotReady, match="is UPLOADING: upload it first"):
+    with pytest.raises(ModelNotReady, match="is UPLOADING: finish its upload"):
         await base_of(scene, model.name, job)
 
 

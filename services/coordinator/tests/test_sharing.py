@@ -11,7 +11,6 @@ from services.coordinator.tests.test_data import without_store
 from trainnet.coordinator.domain import names
 from trainnet.coordinator.domain.states import PlanState, TaskKind
 from trainnet.coordinator.storage.schema import datasets, jobs, plans, shards, tasks
-from trainnet.coordinator.usecases import shard_plans
 from trainnet.coordinator.usecases.datasets import Datasets
 from trainnet.coordinator.usecases.errors import InUse
 from trainnet.coordinator.usecases.uploads import StoreAway
@@ -180,12 +179,9 @@ async def test_a_sample_is_kept_for_tokenizers(scene: Scene) -> None:
     await scene.jobs.create("r", spec(name))
     await cut_next(scene, worker, sample=True)
     plan = await scene.row(plans)
-    async with scene.database.read() as tx:
-        sample = await shard_plans.sample_of(tx, scene.context.uploads, plan.id)
-    assert sample is not None
-    assert (sample.key, sample.digest) == (plan.sample_key, plan.sample_digest)
-    assert sample.key.endswith("/sample.parquet")
-    assert sample.download.url
+    assert plan.sample_key.startswith(names.plan_prefix(plan.id))
+    assert plan.sample_key.endswith("/sample.parquet")
+    assert scene.store.stat(plan.sample_key).size == plan.sample_size
 
 
 async def test_data_without_text_have_no_sample(scene: Scene) -> None:
@@ -193,8 +189,7 @@ async def test_data_without_text_have_no_sample(scene: Scene) -> None:
     name = await ready(scene, worker)
     await scene.jobs.create("r", spec(name))
     await cut_next(scene, worker)
-    async with scene.database.read() as tx:
-        assert await shard_plans.sample_of(tx, scene.context.uploads, (await scene.row(plans)).id) is None
+    assert (await scene.row(plans)).sample_key is None
 
 
 async def test_a_shard_without_rows_is_refused(scene: Scene) -> None:

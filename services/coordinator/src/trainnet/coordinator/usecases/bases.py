@@ -6,12 +6,13 @@ from sqlalchemy import ColumnElement, Row, select
 
 from trainnet.coordinator.domain import names
 from trainnet.coordinator.domain.catalog import Architecture
-from trainnet.coordinator.domain.states import ENDED_JOBS, ModelState
+from trainnet.coordinator.domain.states import ENDED_JOBS
 from trainnet.coordinator.storage.database import Transaction
-from trainnet.coordinator.storage.schema import jobs, models, rounds
+from trainnet.coordinator.storage.schema import jobs, rounds
 from trainnet.coordinator.storage.statements import fetch
-from trainnet.coordinator.usecases.errors import Collected, InUse, ModelNotReady, NoModel, NoSuchResource
+from trainnet.coordinator.usecases.errors import Collected, InUse, NoModel, NoSuchResource
 from trainnet.coordinator.usecases.model_specs import job_spec
+from trainnet.coordinator.usecases.models import usable
 from trainnet.runtime.errors import InvalidArgument
 from trainnet.v1 import job_pb2
 
@@ -32,15 +33,7 @@ async def chosen(tx: Transaction, spec: job_pb2.JobSpec, architecture: Architect
             )
         return {}
     if source == "model":
-        # Locked: nobody may delete it at the same moment.
-        model = await fetch(tx, models, lock=True, id=names.id_of(spec.base.model))
-        if model is None:
-            raise NoSuchResource(spec.base.model)
-        if model.state != ModelState.READY:
-            raise ModelNotReady(
-                f"{spec.base.model} is {model.state}: finish its upload", metadata={"state": model.state}
-            )
-        return {"base_model": model.id}
+        return {"base_model": (await usable(tx, spec.base.model)).id}
     return await _job(tx, spec.base.job, architecture)
 
 

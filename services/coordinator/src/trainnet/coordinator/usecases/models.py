@@ -101,6 +101,6 @@ async def usable(tx: Transaction, name: str) -> Row[Any]:
     if row is None:
         raise NoSuchResource(name)
     if row.state != ModelState.READY:
-        remedy = "upload it first" if row.state == ModelState.UPLOADING else "delete it again, and take another one"
+        remedy = "finish its upload" if row.state == ModelState.UPLOADING else "delete it again, and take another one"
         raise ModelNotReady(f"{name} is {row.state}: {remedy}", metadata={"state": row.state})
     return row

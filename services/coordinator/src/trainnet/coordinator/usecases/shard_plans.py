@@ -17,11 +17,11 @@ from trainnet.coordinator.storage.database import Conflict, Transaction
 from trainnet.coordinator.storage.schema import jobs, plans, shards, tasks
 from trainnet.coordinator.storage.statements import add_new, change, fetch, fetch_all, remove
 from trainnet.coordinator.usecases import rounds as life
-from trainnet.coordinator.usecases.uploads import Uploads
 from trainnet.runtime.errors import InvalidArgument
 from trainnet.v1 import artifact_pb2, dataset_pb2, task_pb2
 
 SAMPLE = "sample"
+"""Rows to train a tokenizer on, where a column holds text."""
 
 
 def completed(plan: dataset_pb2.ShardPlan, schema: dataset_pb2.DataSchema | None) -> dataset_pb2.ShardPlan:
@@ -121,12 +121,6 @@ async def failed(tx: Transaction, plan_id: str, message: str, now: float) -> Non
     for row in await fetch_all(tx, jobs, plan=plan_id, state=JobState.PREPARING):
         await life.fail_job(tx, row.id, f"preparing the data: {message}", now)
     await change(tx, plans, {"id": plan_id}, state=PlanState.FAILED, message=message)
-
-
-async def sample_of(tx: Transaction, uploads: Uploads, plan_id: str) -> artifact_pb2.Artifact | None:
-    """Rows to train a tokenizer on, with a download; None where no column of the plan's data holds text."""
-    row = await fetch(tx, plans, id=plan_id)
-    return None if row is None else uploads.artifact(row, SAMPLE, download=True)
 
 
 # --- deletion of data sets ---
