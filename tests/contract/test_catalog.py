@@ -1,5 +1,6 @@
 """The coordinator promises architectures and hyperparameters; the worker's code must read exactly what it promises."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +8,8 @@ import pytest
 import torch
 from google.protobuf import json_format
 
-from tests.support.data import breast_cancer_csv, digits_parquet
-from trainnet.coordinator.domain.catalog import ARCHITECTURES, Architecture, Data, Type
+from tests.contract.rows import files
+from trainnet.coordinator.domain.catalog import ARCHITECTURES, Architecture, Data, Task, Type
 from trainnet.v1 import dataset_pb2, task_pb2
 from trainnet.worker import protocol
 from trainnet.worker.errors import TaskError
@@ -17,7 +18,51 @@ from trainnet.worker.trainer.inputs.store import InputStore
 from trainnet.worker.trainer.tasks import run_task
 from trainnet.worker.trainer.workbench import Workbench
 
-SMALL: dict[str, Any] = {"batch_size": 256, "params": 16}
+TEXT = {"vocab_size": 300, "max_length": 16}
+SMALL: dict[str, dict[str, Any]] = {
+    "bert": {
+        **TEXT,
+        "config.hidden_size": 16,
+        "config.num_hidden_layers": 1,
+        "config.num_attention_heads": 2,
+        "config.intermediate_size": 16,
+    },
+    "cnn": {"batch_size": 256},
+    "distilbert": {**TEXT, "config.dim": 16, "config.n_layers": 1, "config.n_heads": 2, "config.hidden_dim": 16},
+    "gpt2": {**TEXT, "config.n_embd": 16, "config.n_layer": 1, "config.n_head": 2},
+    "mlp": {"batch_size": 256},
+    "mobilenet_v2": {"image_size": 32, "config.depth_multiplier": 0.1},
+    "noop": {"params": 16},
+    "vit": {
+        "config.patch_size": 4,
+        "config.hidden_size": 16,
+        "config.num_hidden_layers": 1,
+        "config.num_attention_heads": 2,
+        "config.intermediate_size": 16,
+    },
+    "whisper": {
+        **TEXT,
+        "max_seconds": 0.5,
+        "config.d_model": 16,
+        "config.encoder_layers": 1,
+        "config.decoder_layers": 1,
+        "config.encoder_attention_heads": 2,
+        "config.decoder_attention_heads": 2,
+        "config.encoder_ffn_dim": 16,
+        "config.decoder_ffn_dim": 16,
+    },
+}
+"""Values with which a model is made and trained in a moment."""
+METRIC = {Task.CLASSIFICATION: "accuracy", Task.LANGUAGE_MODELING: "perplexity", Task.TRANSCRIPTION: "word_error_rate"}
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Data of one kind: all of it in one shard."""
+
+    schema: dataset_pb2.DataSchema | None = None
+    shard: Path | None = None
+    sample: Path | None = None
 
 
 class Trainer:
@@ -40,19 +85,26 @@ class Trainer:
         )
         return run_task(spec, context, self._workbench), outputs
 
-    def job(self, model: task_pb2.ModelSpec, shard: Path | None) -> task_pb2.TaskResult:
-        """A job of one round and one shard, evaluation included where there are data."""
-        _, made = self.run(task_pb2.TaskSpec(initialize=task_pb2.InitializeSpec(model=model, seed=1)), {})
-        base = made["base"].path
-        inputs = {"base": base} if shard is None else {"base": base, "shard": shard}
-        train = task_pb2.TrainSpec(model=model, epochs=1, seed=1, round=1)
-        result, made = self.run(task_pb2.TaskSpec(train=train), inputs)
-        assert set(made) == {"update"}
-        if shard is not None:
-            evaluate = task_pb2.EvaluateSpec(model=model, round=1)
-            evaluated, _ = self.run(task_pb2.TaskSpec(evaluate=evaluate), {"weights": base, "holdout": shard})
-            assert "accuracy" in evaluated.metrics
+    def initialize(self, model: task_pb2.ModelSpec, cut: Cut) -> dict[str, Path]:
+        """What the later tasks of a job get beside their data."""
+        inputs = {} if cut.sample is None else {"sample": cut.sample}
+        _, made = self.run(task_pb2.TaskSpec(initialize=task_pb2.InitializeSpec(model=model, seed=1)), inputs)
+        assert {"base"} <= set(made) <= {"base", "bundle", "frozen"}
+        return {name: item.path for name, item in made.items()}
+
+    def train(self, model: task_pb2.ModelSpec, made: dict[str, Path], cut: Cut) -> task_pb2.TaskResult:
+        """The one step of a job of one round and one shard."""
+        inputs = made if cut.shard is None else {**made, "shard": cut.shard}
+        train = task_pb2.TrainSpec(model=model, local_steps=1, seed=1, round=1, rounds=1)
+        result, outputs = self.run(task_pb2.TaskSpec(train=train), inputs)
+        assert set(outputs) == {"update"}
         return result
+
+    def evaluate(self, model: task_pb2.ModelSpec, made: dict[str, Path], cut: Cut) -> task_pb2.TaskResult:
+        parts = {name: path for name, path in made.items() if name != "base"}
+        assert cut.shard is not None
+        inputs = {"weights": made["base"], "holdout": cut.shard, **parts}
+        return self.run(task_pb2.TaskSpec(evaluate=task_pb2.EvaluateSpec(model=model, round=1)), inputs)[0]
 
 
 @pytest.fixture(scope="module")
@@ -61,48 +113,34 @@ def trainer(tmp_path_factory: pytest.TempPathFactory) -> Trainer:
 
 
 @pytest.fixture(scope="module")
-def shards(
-    trainer: Trainer, tmp_path_factory: pytest.TempPathFactory
-) -> dict[Data, tuple[dataset_pb2.DataSchema | None, Path | None]]:
-    """(schema, shard) of real data of each kind, inspected and cut by the worker's own tasks."""
-    folder = tmp_path_factory.mktemp("data")
-    files = {
-        Data.TABULAR: (breast_cancer_csv(folder / "table.csv"), dataset_pb2.DATASET_FORMAT_CSV),
-        Data.IMAGE: (digits_parquet(folder / "images.parquet", 100), dataset_pb2.DATASET_FORMAT_PARQUET),
-    }
-    found: dict[Data, tuple[dataset_pb2.DataSchema | None, Path | None]] = {Data.NONE: (None, None)}
-    for kind, (path, form) in files.items():
+def cuts(trainer: Trainer, tmp_path_factory: pytest.TempPathFactory) -> dict[Data, Cut]:
+    """Real data of each kind, inspected and cut by the worker's own tasks."""
+    found = {Data.NONE: Cut()}
+    for kind, (path, form, reading) in files(tmp_path_factory.mktemp("data")).items():
         inputs = {"source": path}
-        spec = task_pb2.TaskSpec(inspect=task_pb2.InspectSpec(format=form))
-        schema = trainer.run(spec, inputs)[0].inspect.schema
+        inspect = task_pb2.InspectSpec(format=form, reading=reading, label_column=reading.label_column)
+        schema = trainer.run(task_pb2.TaskSpec(inspect=inspect), inputs)[0].inspect.schema
         plan = dataset_pb2.ShardPlan(kind=dataset_pb2.SHARD_KIND_IID, shards=1)
-        spec = task_pb2.TaskSpec(prepare=task_pb2.PrepareSpec(format=form, schema=schema, plan=plan))
-        found[kind] = (schema, trainer.run(spec, inputs)[1]["shard-0"].path)
+        prepare = task_pb2.PrepareSpec(format=form, schema=schema, plan=plan)
+        made = trainer.run(task_pb2.TaskSpec(prepare=prepare), inputs)[1]
+        found[kind] = Cut(schema, made["shard-0"].path, made["sample"].path if "sample" in made else None)
     return found
 
 
-def model_of(name: str, schema: dataset_pb2.DataSchema | None, values: dict[str, Any]) -> task_pb2.ModelSpec:
-    model = task_pb2.ModelSpec(architecture=name, schema=schema)
-    json_format.ParseDict(values, model.hyperparameters)
+def model_of(architecture: Architecture, cut: Cut, **values: Any) -> task_pb2.ModelSpec:
+    """A small model with these values."""
+    completed = architecture.complete({**SMALL[architecture.name], **values})
+    model = task_pb2.ModelSpec(architecture=architecture.name, schema=cut.schema)
+    json_format.ParseDict(completed, model.hyperparameters)
     return model
-
-
-def completed(architecture: Architecture, **values: Any) -> dict[str, Any]:
-    known = {parameter.name for parameter in architecture.hyperparameters}
-    return architecture.complete({**{name: value for name, value in SMALL.items() if name in known}, **values})
 
 
 CHOICES = [
     pytest.param(architecture, parameter.name, choice, id=f"{name}-{parameter.name}-{choice}")
     for name, architecture in ARCHITECTURES.items()
     for parameter in architecture.hyperparameters
-    if parameter.type is Type.CHOICE
+    if parameter.type is Type.CHOICE and parameter.name != "size"
     for choice in parameter.choices
-]
-PARAMETERS = [
-    pytest.param(architecture, parameter.name, id=f"{name}-{parameter.name}")
-    for name, architecture in ARCHITECTURES.items()
-    for parameter in architecture.hyperparameters
 ]
 
 
@@ -110,28 +148,50 @@ def test_both_sides_know_the_same_architectures() -> None:
     assert set(protocol.ARCHITECTURES) == set(ARCHITECTURES)
 
 
+@pytest.mark.parametrize("rank", [0, 2])
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_an_architecture_trains_with_its_defaults(trainer: Trainer, shards: dict[Data, Any], name: str) -> None:
-    schema, shard = shards[ARCHITECTURES[name].data]
-    result = trainer.job(model_of(name, schema, completed(ARCHITECTURES[name])), shard)
-    assert "loss" in result.metrics
+def test_an_architecture_learns_what_it_promises(trainer: Trainer, cuts: dict[Data, Cut], name: str, rank: int) -> None:
+    architecture = ARCHITECTURES[name]
+    adapter = {"lora.rank": rank} if rank else {}
+    if not adapter.keys() <= {parameter.name for parameter in architecture.hyperparameters}:
+        pytest.skip("it takes no adapter")
+    cut = cuts[architecture.data]
+    model = model_of(architecture, cut, **adapter)
+    made = trainer.initialize(model, cut)
+    assert ("frozen" in made) == bool(rank)
+    assert "loss" in trainer.train(model, made, cut).metrics
+    if architecture.data is not Data.NONE:
+        metrics = trainer.evaluate(model, made, cut).metrics
+        assert {METRIC[architecture.task], "loss"} <= set(metrics)
 
 
 @pytest.mark.parametrize(("architecture", "parameter", "choice"), CHOICES)
 def test_a_choice_is_known_to_the_worker(
-    trainer: Trainer, shards: dict[Data, Any], architecture: Architecture, parameter: str, choice: str
+    trainer: Trainer, cuts: dict[Data, Cut], architecture: Architecture, parameter: str, choice: str
 ) -> None:
-    schema, shard = shards[architecture.data]
-    trainer.job(model_of(architecture.name, schema, completed(architecture, **{parameter: choice})), shard)
+    cut = cuts[architecture.data]
+    model = model_of(architecture, cut, **{parameter: choice})
+    trainer.train(model, trainer.initialize(model, cut), cut)
 
 
-@pytest.mark.parametrize(("architecture", "parameter"), PARAMETERS)
-def test_a_hyperparameter_is_read_by_the_worker(
-    trainer: Trainer, shards: dict[Data, Any], architecture: Architecture, parameter: str
-) -> None:
-    """Without it the worker complains by its name, so it is neither ignored nor called otherwise there."""
-    schema, shard = shards[architecture.data]
-    values = completed(architecture)
-    del values[parameter]
-    with pytest.raises(TaskError, match=rf"\b{parameter}\b"):
-        trainer.job(model_of(architecture.name, schema, values), shard)
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_every_hyperparameter_is_read_by_the_worker(trainer: Trainer, cuts: dict[Data, Cut], name: str) -> None:
+    """Of a value of no sense the worker complains by its name, so it is neither ignored nor called otherwise there."""
+    architecture = ARCHITECTURES[name]
+    cut = cuts[architecture.data]
+    known = {parameter.name for parameter in architecture.hyperparameters}
+    adapter = {"lora.rank": 2} if "lora.rank" in known else {}
+    made = trainer.initialize(model_of(architecture, cut, **adapter), cut)
+    unread = []
+    for parameter in known:
+        model = model_of(architecture, cut, **adapter)
+        model.hyperparameters.update({parameter: {"neither": "a number", "nor": "a word"}})
+        try:
+            trainer.initialize(model, cut)
+            trainer.train(model, made, cut)
+        except TaskError as error:
+            if parameter in str(error):
+                continue
+            raise
+        unread.append(parameter)
+    assert unread == []

@@ -2,8 +2,10 @@
 
 import types
 import typing
+from typing import Any
 
 import pytest
+import torch
 from transformers import (
     BertConfig,
     DistilBertConfig,
@@ -16,6 +18,8 @@ from transformers import (
 
 from trainnet.coordinator.domain.catalog import ARCHITECTURES, Type
 from trainnet.coordinator.domain.catalog.configuration import SET_BY_US
+from trainnet.worker.trainer.models.configuration import OURS
+from trainnet.worker.trainer.models.families import FAMILIES
 
 CLASSES: dict[str, type[PreTrainedConfig]] = {
     "bert": BertConfig,
@@ -67,6 +71,30 @@ def test_published_values_are_in_range(name: str) -> None:
         if knob.name.startswith("config."):
             value = published[knob.name.removeprefix("config.")]
             assert value is None or knob.parse(value) == value
+
+
+def test_both_sides_leave_out_the_same_fields() -> None:
+    assert set(SET_BY_US) == OURS
+
+
+SIZES = [
+    pytest.param(name, size.name, size.parameters, id=f"{name}-{size.name}")
+    for name in CLASSES
+    for size in ARCHITECTURES[name].sizes
+]
+
+
+@pytest.mark.parametrize(("name", "size", "parameters"), SIZES)
+def test_a_size_is_as_large_as_promised(name: str, size: str, parameters: int) -> None:
+    family = FAMILIES[name]
+    assert set(family.sizes) == {item.name for item in ARCHITECTURES[name].sizes}
+    defaults = ARCHITECTURES[name].complete({})
+    given: dict[str, Any] = {"vocab_size": defaults["vocab_size"]} if "vocab_size" in defaults else {"num_labels": 10}
+    tokens = dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id"), 0)
+    given |= {token: value for token, value in tokens.items() if token in own_fields(name)}
+    with torch.device("meta"):
+        model = family.model_class()(CLASSES[name](**{**family.sizes[size], **given}))
+    assert sum(tensor.numel() for tensor in model.parameters()) == pytest.approx(parameters, rel=0.05)
 
 
 def test_a_reason_stands_for_fields_that_exist_only() -> None:
