@@ -7,6 +7,7 @@ import pytest
 from services.coordinator.tests.data import cut, ready, request, spec
 from services.coordinator.tests.scene import Scene, keys
 from services.coordinator.tests.support import declaration, safetensors, store_part
+from services.coordinator.tests.training import created, initialized, prepared, took
 from trainnet.coordinator.domain import names
 from trainnet.coordinator.storage.schema import plans
 from trainnet.coordinator.usecases.leftovers import TABLES, Leftovers
@@ -90,3 +91,22 @@ async def test_a_pass_is_a_page_of_each_and_the_next_goes_on_from_there(now: Sce
     no_grant_is_alive(now)
     leftovers = Leftovers(now.context, size=3)
     assert [(await leftovers.sweep()).objects for _ in range(3)] == [3, 2, 0]
+
+
+async def test_what_an_attempt_stored_in_vain_goes(now: Scene) -> None:
+    ada, bob = await now.worker("ada"), await now.worker("bob")
+    job = await created(now, ada)
+    await prepared(now, ada)
+    _, slow, _ = await took(now, ada)
+    await now.upload(ada, slow, "base", LATE)
+    await now.upload(ada, slow, "bundle", LATE)
+    await now.leases.expire(slow, leased=True)
+    await initialized(now, bob, bundle=b"zip")
+    kept = keys(now.store, PREFIXES)
+    lost = [key for key in kept if f"/{slow}" in key]
+    assert sorted(lost) == [f"jobs/{job}/base/{slow}.safetensors", f"jobs/{job}/parts/{slow}/bundle"]
+    leftovers = Leftovers(now.context)
+    assert (await leftovers.sweep()).objects == 0  # its grants are alive
+    no_grant_is_alive(now)
+    assert (await leftovers.sweep()).objects == 2
+    assert keys(now.store, PREFIXES) == [key for key in kept if key not in lost]
