@@ -18,7 +18,7 @@ class Store:
 
     `faults` is a queue: each request takes one and acts on it. `403` and `503` answer that, `cut` breaks the connection
     in the middle of the body, `early` answers 503 before reading the body and closes, `rot` serves other bytes of the
-    same length, `none` behaves.
+    same length, `hang` takes the body and answers nothing until `released` is set, `none` behaves.
     """
 
     def __init__(self) -> None:
@@ -26,6 +26,7 @@ class Store:
         self.grants: dict[str, dict[str, str]] = {}
         self.faults: deque[str] = deque()
         self.seen: list[tuple[str, str, str]] = []
+        self.hung, self.released = threading.Event(), threading.Event()
         store = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -96,7 +97,11 @@ class Store:
             self._answer(handler, 503, b"<Error><Code>SlowDown</Code></Error>")
             return
         body = handler.rfile.read(length // 2 if fault == "cut" else length)
-        if fault == "cut":
+        if fault == "hang":
+            self.hung.set()
+            self.released.wait(30)
+            handler.close_connection = True
+        elif fault == "cut":
             handler.close_connection = True
         elif fault != "none":
             self._answer(handler, int(fault), b"<Error><Code>Ordered</Code></Error>")

@@ -340,6 +340,25 @@ def _process(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str
     )
 
 
+def test_an_upload_that_was_killed_goes_on_where_it_stopped(peer: Peer, store: Store, tmp_path: Path) -> None:
+    path = tmp_path / "large.txt"
+    with path.open("wb") as file:
+        file.write(b"a line\n" * (PART // 7 + 1000))
+    store.faults.extend(["none", "hang"])
+    command = [sys.executable, "-m", "trainnet.cli.main", "datasets", "upload", str(path), "--json"]
+    environ = {**os.environ, "TRAINNET_COORDINATOR": peer.address, "TRAINNET_TOKEN": TOKEN}
+    with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert store.hung.wait(30)
+        process.kill()
+    store.released.set()
+    store.seen.clear()
+    again = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
+    assert again.returncode == 0, again.stderr
+    assert store.seen == [("PUT", "datasets/d1/1", "none")], "only what was missing is sent"
+    assert again.stderr.startswith("resuming at 67.1 MB of 67.1 MB\n")
+    assert json.loads(again.stdout)["dataset"] == "datasets/d1"
+
+
 def test_a_dead_server_is_code_5_in_a_real_process() -> None:
     dead = _process("--address", "127.0.0.1:1", "--token", "t", "jobs", "list")
     assert (dead.returncode, dead.stdout) == (5, "")

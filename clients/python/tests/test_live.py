@@ -168,3 +168,16 @@ def test_ctrl_c_detaches_and_says_how_to_come_back(peer: Peer, client: Client) -
     assert "`trainnet jobs watch j1`" in told
     assert "`trainnet jobs cancel j1`" in told
     assert "Traceback" not in told
+
+
+def test_a_language_model_shows_its_perplexity_and_where_it_began(client: Client, peer: Peer) -> None:
+    job = client.train(None, "noop")
+    message = peer.jobs[job.name]
+    message.initial_metrics["perplexity"] = 812.0
+    message.rounds.add(number=1, state=job_pb2.ROUND_STATE_MERGED, metrics={"perplexity": 40.5, "loss": 3.7})
+    message.rounds.add(number=2, state=job_pb2.ROUND_STATE_MERGED, metrics={"perplexity": 31.25, "loss": 3.4})
+    shown = _shown(JobView(job.refresh()))
+    assert "perplexity" in shown
+    assert "accuracy" not in shown
+    assert "before" in shown
+    assert all(figure in shown for figure in ("812", "40.5", "31.25", "█▁"))

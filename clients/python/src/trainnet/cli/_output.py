@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
@@ -77,11 +78,13 @@ def _table(columns: Sequence[str], lines: Sequence[Sequence[str]]) -> Table:
 
 
 def print_facts(facts: Mapping[str, str]) -> None:
-    """Names and values, one a line; empty values are left out."""
+    """Names and values, one a line; empty values are left out. A terminal gets long ones folded between words."""
     shown = {name: value for name, value in facts.items() if value}
-    width = max((len(name) for name in shown), default=0)
+    indent = max((len(name) for name in shown), default=0) + 2
+    room = max(20, width() - indent) if sys.stdout.isatty() else 0
     for name, value in shown.items():
-        print(f"{name:<{width}}  {value}")
+        lines = textwrap.wrap(value, room, break_long_words=False, break_on_hyphens=False) if room else [value]
+        print(f"{name:<{indent}}" + f"\n{'':<{indent}}".join(lines))
 
 
 def stamp(moment: datetime | None) -> str | None:

@@ -14,7 +14,7 @@ GROUP = "trainnet.commands"
 
 # Shown without importing the plugin, which may take seconds.
 _HELP = {
-    "bench": "Measure rounds and merges on this machine.",
+    "bench": "Measure this machine: rounds, merges, training, preparation.",
     "demo": "Train a real model on four workers of this machine, and watch.",
     "predict": "Run a downloaded model on data.",
     "up": "Run all of TrainNet on this machine.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -36,7 +36,7 @@ def list_jobs(
         print_json({"jobs": [job_facts(job, rounds=False) for job in found]})
         return
     print_table(
-        ["job", "name", "architecture", "state", ">rounds", ">figure", ">loss", "created", ""],
+        ["job", "name", "architecture", "state", ">rounds", ">result", ">loss", "created", ""],
         (
             (
                 job.id,
@@ -67,14 +67,14 @@ def show(
     if as_json:
         print_json(job_facts(found, rounds=True))
         return
-    settings = ", ".join(f"{name}={value}" for name, value in found.hyperparameters.items())
     print_facts(
         {
             "job": found.name,
             "name": found.display_name,
             "state": str(found.state) + (f": {found.message}" if found.message else ""),
             "dataset": found.dataset,
-            "architecture": found.architecture + (f" ({settings})" if settings else ""),
+            "architecture": found.architecture,
+            "settings": _settings(found),
             "starts from": found.base,
             "parameters": _parameters(found),
             "plan": _plan(found),
@@ -186,6 +186,18 @@ def download(
 
 
 app.command()(verify)
+
+
+def _settings(job: Job) -> str:
+    """Every hyperparameter that has a value, the architecture's own first."""
+    told = {name: value for name, value in job.hyperparameters.items() if value not in (None, "")}
+    return ", ".join(f"{name}={_value(told[name])}" for name in sorted(told, key=lambda name: ("." in name, name)))
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, list):
+        return ",".join(map(str, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _parameters(job: Job) -> str:
