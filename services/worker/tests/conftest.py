@@ -25,6 +25,8 @@ from trainnet.worker.protocol import OutputFile, Step
 from trainnet.worker.trainer.context import TaskContext
 from trainnet.worker.trainer.devices import set_up_torch
 from trainnet.worker.trainer.inputs.store import InputStore
+from trainnet.worker.trainer.models.configuration import fields_of
+from trainnet.worker.trainer.models.families import FAMILIES
 from trainnet.worker.trainer.tasks import run_task
 from trainnet.worker.trainer.workbench import Workbench
 
@@ -79,6 +81,22 @@ def digits_parquet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     images = [png((image * 15).astype("uint8")) for image in digits.images]
     path = tmp_path_factory.mktemp("digits") / "digits.parquet"
     pq.write_table(pa.table({"image": images, "label": digits.target}), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def reviews_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Short texts of two classes, that say so."""
+    path = tmp_path_factory.mktemp("reviews") / "reviews.csv"
+    words = {"good": "lovely bright warm happy gentle", "bad": "awful dull cold sad cruel"}
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["text", "label"])
+        for row in range(160):
+            label = "good" if row % 2 else "bad"
+            chosen = words[label].split()
+            text = [chosen[(row * step) % 5] for step in range(3 + row % 7)]
+            writer.writerow([f"film number {row} was {' '.join(text)}", label])
     return path
 
 
@@ -138,6 +156,19 @@ def model_of() -> Callable[..., task_pb2.ModelSpec]:
             "mlp": {**COMMON, "hidden": [16, 16], "dropout": 0.0},
             "cnn": {**COMMON, "width": 8, "hidden": 32},
             "noop": {"params": 1024},
+            "distilbert": {
+                **COMMON,
+                "optimizer": "adamw",
+                "learning_rate": 1e-3,
+                "size": "tiny",
+                "max_length": 16,
+                "vocab_size": 300,
+                "lora.rank": 0,
+                "lora.alpha": 16,
+                "lora.dropout": 0,
+                "lora.targets": "",
+                **{f"config.{name}": None for name in fields_of(FAMILIES["distilbert"])},
+            },
         }
         spec.hyperparameters.update({**defaults[architecture], **changes})
         return spec

@@ -2,11 +2,15 @@
 
 import typer
 
+from trainnet.local.bench.job import job
 from trainnet.local.bench.merge import merge
 from trainnet.local.bench.prepare import prepare
 from trainnet.local.bench.rounds import rounds
+from trainnet.local.bench.worker import worker
 
-app = typer.Typer(help="Measure rounds, merges and preparation on this machine.", no_args_is_help=True)
+app = typer.Typer(help="Measure rounds, merges, preparation and training on this machine.", no_args_is_help=True)
 app.command("rounds")(rounds)
 app.command("merge")(merge)
+app.command("worker")(worker)
+app.command("job")(job)
 app.command("prepare")(prepare)

@@ -62,8 +62,8 @@ class Recipe:
         return self.batch_size * self.accumulate
 
     def steps_per_epoch(self, examples: int) -> int:
-        """Steps of one pass; its last one may be smaller."""
-        return -(-examples // self.step_size)
+        """Steps of one pass; its last one may be smaller, but is never a single example: see `parts`."""
+        return examples if self.step_size == 1 else max(1, -(-(examples - 1) // self.step_size))
 
     def steps(self, examples: int) -> int:
         """Steps of the round."""

@@ -128,7 +128,7 @@ def run(
     for step, chosen in enumerate(_orders(feed, len(examples), recipe.step_size, steps, seed)):
         if not recipe.constant:
             set_learning_rate(optimizer, recipe.learning_rate_at(step, steps))
-        for index in torch.split(chosen, recipe.batch_size):
+        for index in parts(chosen, recipe.batch_size):
             batch = encoding.batch(feed.batch(index))
             with autocast:
                 loss = objective.loss(module, batch, smoothing=recipe.label_smoothing)
@@ -156,6 +156,15 @@ def _orders(feed: Feed, examples: int, step_size: int, steps: int, seed: int) ->
     generator = torch.Generator().manual_seed(seed)
     while steps > 0:
         order = feed.order(torch.randperm(examples, generator=generator))
-        for chosen in torch.split(order, step_size)[:steps]:
+        for chosen in parts(order, step_size)[:steps]:
             yield chosen
             steps -= 1
+
+
+def parts(order: Tensor, size: int) -> list[Tensor]:
+    """Of `size` examples each, the last of fewer. A single one that is left over joins those before it: what
+    normalises by batches cannot do with one."""
+    found = list(torch.split(order, size))
+    if len(found) > 1 and size > 1 and len(found[-1]) == 1:
+        found[-2:] = [order[-size - 1 :]]
+    return found

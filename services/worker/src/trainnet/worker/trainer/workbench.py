@@ -46,6 +46,9 @@ class Workbench:
             self._kept = None  # room for the new one
             model = build_model(spec, 0, inputs.get("bundle"), inputs.get("frozen"))
             model.module.to(self.device)
+            if self.device.type != "mps":
+                # Convolutions and pooling want the channels of a pixel together: a third of their time is saved.
+                model.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # its stubs lack it
             self._kept = _Kept(key, model)
         return self._kept.model
 

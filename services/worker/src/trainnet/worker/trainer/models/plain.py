@@ -52,8 +52,9 @@ class Cnn(nn.Module):
 
     def forward(self, pixel_values: Tensor) -> Tensor:
         """Logits."""
-        x = nn.functional.max_pool2d(torch.relu(self.first(pixel_values)), 2)
-        x = nn.functional.max_pool2d(torch.relu(self.second(x)), 2)
+        # The pooled of the rectified is the rectified of the pooled, at a quarter of the work.
+        x = torch.relu(nn.functional.max_pool2d(self.first(pixel_values), 2))
+        x = torch.relu(nn.functional.max_pool2d(self.second(x), 2))
         x = torch.relu(self.hidden(x.flatten(1)))
         return self.output(x)  # type: ignore[no-any-return]
 
