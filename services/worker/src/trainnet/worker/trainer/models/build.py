@@ -105,5 +105,6 @@ def _goal(family: Family, spec: ModelSpec, config: Any, parts: Parts) -> tuple[E
             )
             return images, Classification(schema.classes)
         case _:
+            texts = TextEncoding(schema, parts[TOKENIZER], integer(spec, "max_length"))
             plain.class_count(schema)
-            return TextEncoding(schema, parts[TOKENIZER], integer(spec, "max_length")), Classification(schema.classes)
+            return texts, Classification(schema.classes)

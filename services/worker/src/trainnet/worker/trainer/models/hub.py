@@ -12,10 +12,11 @@ _PATIENCE_SECONDS = 10.0
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
-def fetch(name: str, target: Path) -> str:
+def fetch(name: str, target: Path, endpoint: str | None = None) -> str:
     """Downloads the wanted files of `owner/name` or `owner/name@revision` and answers the exact revision.
 
-    Raises TaskError: WORKER where the hub cannot be reached from here, TASK where it has no such model for us.
+    `endpoint` is the hub's address where it is not the usual one ($HF_ENDPOINT, else huggingface.co). Raises TaskError:
+    WORKER where the hub cannot be reached from here, TASK where it has no such model for us.
     """
     import httpx2  # what huggingface_hub talks with
     from huggingface_hub import HfApi, hf_hub_download
@@ -26,7 +27,7 @@ def fetch(name: str, target: Path) -> str:
     repository, _, revision = name.partition("@")
     try:
         # No token of the operator: what an owner names must be public.
-        info = HfApi(token=False).model_info(repository, revision=revision or None, timeout=_PATIENCE_SECONDS)
+        info = HfApi(endpoint, token=False).model_info(repository, revision=revision or None, timeout=_PATIENCE_SECONDS)
         commit = info.sha or ""
         files = [item.rfilename for item in info.siblings or [] if is_wanted(item.rfilename)]
         if not _COMMIT.fullmatch(commit):
@@ -40,7 +41,13 @@ def fetch(name: str, target: Path) -> str:
         for file in files:
             if not (whole and file.startswith("model-")):
                 hf_hub_download(
-                    repository, file, revision=commit, local_dir=target, token=False, etag_timeout=_PATIENCE_SECONDS
+                    repository,
+                    file,
+                    revision=commit,
+                    local_dir=target,
+                    token=False,
+                    endpoint=endpoint,
+                    etag_timeout=_PATIENCE_SECONDS,
                 )
     except RepositoryNotFoundError as error:
         raise TaskError("TASK", f"the hub has no public model {name}: look at the name") from error
