@@ -24,7 +24,7 @@ FAN_OUT = 48
 THREADS = 2
 """Files that are encoded or hashed at once: PREPARE has a machine nearly for itself."""
 
-_WINDOW = 8 << 20
+_WINDOW = 24 << 20
 _TARGET = "__trainnet_target"
 
 Targets = NDArray[np.int64]

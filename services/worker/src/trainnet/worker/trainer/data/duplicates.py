@@ -17,7 +17,18 @@ from trainnet.worker.trainer.data.columns import as_bytes, is_media, is_number
 from trainnet.worker.trainer.data.permutation import mix
 
 MOST = 1 << 20
+_BLOCK = 1 << 16  # bytes that are hashed at once; what takes several numbers a byte stays in a core's cache
+_BASE = 0x9E3779B97F4A7C15
 Hashes = NDArray[np.uint64]
+
+
+def _powers(base: int) -> Hashes:
+    powers = np.full(_BLOCK + 1, base, np.uint64)
+    powers[0] = 1
+    return np.cumprod(powers, dtype=np.uint64)
+
+
+_POWERS, _INVERSES = _powers(_BASE), _powers(pow(_BASE, -1, 2**64))
 
 
 class DuplicateScan:
@@ -59,20 +70,38 @@ def _hashes(values: pa.Array) -> Hashes:
         return _of_bytes(as_bytes(values))
     if pa.types.is_nested(kind):
         return np.zeros(len(values), np.uint64)
-    if not pa.types.is_dictionary(kind):
-        values = pc.cast(values, pa.string()).dictionary_encode()
-    codes = pc.fill_null(values.indices, len(values.dictionary)).to_numpy(zero_copy_only=False)
-    texts = _of_bytes(pc.cast(pc.cast(values.dictionary, pa.string()), pa.binary()))
-    hashes: Hashes = np.append(texts, np.uint64(1))[codes]
-    return hashes
+    if pa.types.is_dictionary(kind):
+        values = values.dictionary_decode()
+    return _of_text(pc.cast(pc.fill_null(pc.cast(values, pa.string()), "\0"), pa.large_binary()))
 
 
 def _of_bytes(values: pa.Array) -> Hashes:
-    return np.fromiter(
-        (
-            int.from_bytes(hashlib.blake2b(value or b"", digest_size=8).digest(), "little")
-            for value in values.to_pylist()
-        ),
-        np.uint64,
-        len(values),
-    )
+    return np.array([_digest(value or b"") for value in values.to_pylist()], np.uint64)
+
+
+def _digest(data: bytes) -> int:
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
+
+
+def _of_text(values: pa.Array) -> Hashes:
+    """Polynomial hashes modulo 2^64 of all values at once: of the sum of byte times power over everything, the part
+    between two offsets, moved to the power 0."""
+    _, offsets_buffer, data_buffer = values.buffers()
+    offsets = np.frombuffer(offsets_buffer, np.int64)[values.offset : values.offset + len(values) + 1]
+    data = np.frombuffer(data_buffer, np.uint8) if data_buffer is not None else np.zeros(0, np.uint8)
+    hashes = np.empty(len(values), np.uint64)
+    start = 0
+    while start < len(values):
+        first = offsets[start]
+        end = int(np.searchsorted(offsets, first + _BLOCK, side="right")) - 1
+        if end == start:  # longer than a block
+            hashes[start] = _digest(data[first : offsets[start + 1]].tobytes())
+            start += 1
+            continue
+        bounds = offsets[start : end + 1] - first
+        size = int(bounds[-1])
+        sums = np.zeros(size + 1, np.uint64)
+        np.cumsum((data[first : first + size] + np.uint64(1)) * _POWERS[:size], out=sums[1:])
+        hashes[start:end] = (sums[bounds[1:]] - sums[bounds[:-1]]) * _INVERSES[bounds[:-1]]
+        start = end
+    return mix(hashes)
