@@ -11,8 +11,8 @@ from trainnet.coordinator.domain.states import Pool, Priority, TaskKind
 from trainnet.coordinator.storage import tasks as task_store
 from trainnet.coordinator.storage.database import Transaction
 from trainnet.coordinator.storage.events import emit
-from trainnet.coordinator.storage.schema import jobs, rounds
-from trainnet.coordinator.storage.statements import change
+from trainnet.coordinator.storage.schema import jobs, plans, rounds
+from trainnet.coordinator.storage.statements import change, fetch
 from trainnet.coordinator.usecases.model_specs import job_spec
 from trainnet.v1 import events_pb2, task_pb2
 
@@ -23,7 +23,11 @@ _NAME = 200
 
 
 async def begin(tx: Transaction, job: Row[Any], number: int, now: float) -> None:
-    """A task to evaluate the weights after a round of a job with a holdout; round 0 are those that it starts from."""
+    """A task to evaluate the weights after a round, where there is a holdout; round 0 are those that the job starts
+    from."""
+    plan = await fetch(tx, plans, id=job.plan) if job.plan else None
+    if plan is None or plan.holdout_key is None:
+        return
     task = {
         "kind": TaskKind.EVALUATE,
         "identity": f"evaluate/{job.id}/{number}",

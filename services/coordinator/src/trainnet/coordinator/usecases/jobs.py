@@ -18,7 +18,7 @@ from trainnet.coordinator.storage.database import Transaction
 from trainnet.coordinator.storage.pages import page_of
 from trainnet.coordinator.storage.schema import datasets, jobs, rounds, tasks, updates
 from trainnet.coordinator.storage.statements import fetch
-from trainnet.coordinator.usecases import bases, merge_policies, shard_plans, views
+from trainnet.coordinator.usecases import bases, merge_policies, shard_plans, starts, views
 from trainnet.coordinator.usecases import rounds as life
 from trainnet.coordinator.usecases.context import Context
 from trainnet.coordinator.usecases.errors import (
@@ -70,7 +70,7 @@ class Jobs:
             )
             await life.move_job(tx, job_id, frozenset({JobState.PENDING}), JobState.PREPARING, now)
             row = await self._row(tx, names.job(job_id))
-            await life.initialize(tx, row, now)
+            await starts.initialize(tx, row, now)
             return await views.job_view(tx, context.uploads, row, now)
 
     async def get(self, name: str, after: int = 0) -> job_pb2.Job:

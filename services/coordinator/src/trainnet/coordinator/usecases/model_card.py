@@ -7,6 +7,8 @@ from google.protobuf import json_format
 
 from trainnet.v1 import job_pb2
 
+_METRICS = ("accuracy", "perplexity", "word_error_rate", "loss")
+
 
 def model_config(job: job_pb2.Job, number: int) -> str:
     """`config.json`: all that loading needs: architecture, hyperparameters, and how the data are encoded."""
@@ -37,24 +39,25 @@ def model_card(job: job_pb2.Job, number: int) -> str:
     if job.HasField("schema"):
         classes = ", ".join(item.name for item in job.schema.classes[:20])
         more = f" and {len(job.schema.classes) - 20} more" if len(job.schema.classes) > 20 else ""
+        label = f" Label `{job.schema.label}`{': ' if classes else ''}{classes}{more}." if job.schema.label else ""
         lines += [
             "## Data",
             "",
             (
                 f"{job.schema.rows} rows, of which {job.spec.plan.holdout_fraction:.0%} were held out for evaluation; "
-                f"{job.spec.plan.shards} shards. Label `{job.schema.label}`: {classes}{more}."
+                f"{job.spec.plan.shards} shards.{label}"
             ),
             "",
         ]
     rounds = [item for item in job.rounds if item.merged_sha256 and item.number <= number]
-    lines += ["## Rounds", "", "| round | updates | examples | accuracy | loss | SHA-256 of the merged weights |"]
-    lines += ["|---|---|---|---|---|---|"]
+    metrics = [name for name in _METRICS if any(name in item.metrics for item in rounds)]
+    named = "".join(f" {name.replace('_', ' ')} |" for name in metrics)
+    lines += ["## Rounds", "", f"| round | updates | examples |{named} SHA-256 of the merged weights |"]
+    lines += ["|---" * (4 + len(metrics)) + "|"]
     for item in rounds:
         examples = sum(entry.examples for entry in item.manifest)
-        accuracy, loss = (_number(item.metrics[key]) if key in item.metrics else "" for key in ("accuracy", "loss"))
-        lines.append(
-            f"| {item.number} | {len(item.manifest)} | {examples} | {accuracy} | {loss} | `{item.merged_sha256}` |"
-        )
+        values = "".join(f" {item.metrics[name]:.4f} |" if name in item.metrics else " |" for name in metrics)
+        lines.append(f"| {item.number} | {len(item.manifest)} | {examples} |{values} `{item.merged_sha256}` |")
     if rounds:
         lines += ["", f"## Updates of round {rounds[-1].number}", "", "| shard | worker | examples | digest |"]
         lines += ["|---|---|---|---|"]
@@ -73,7 +76,3 @@ def _whole(value: Any) -> Any:
     if isinstance(value, list):
         return [_whole(item) for item in value]
     return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def _number(value: float) -> str:
-    return f"{value:.4f}"

@@ -14,9 +14,10 @@ from trainnet.coordinator.domain.states import AttemptState, Pool, Priority, Tas
 from trainnet.coordinator.domain.text import plain_metrics
 from trainnet.coordinator.storage import tasks as task_store
 from trainnet.coordinator.storage.database import Transaction
+from trainnet.coordinator.storage.objects import artifact_values
 from trainnet.coordinator.storage.schema import attempts, jobs, plans, rounds, shards, updates, uploads
 from trainnet.coordinator.storage.statements import add, change, fetch, fetch_all
-from trainnet.coordinator.usecases import evaluations, exports, shard_plans
+from trainnet.coordinator.usecases import evaluations, exports, shard_plans, starts
 from trainnet.coordinator.usecases import rounds as life
 from trainnet.coordinator.usecases.context import Context
 from trainnet.coordinator.usecases.datasets import Datasets, unusable
@@ -187,7 +188,7 @@ class Results:
             "examples": examples,
             "state": UpdateState.RECEIVED,
             "metrics": json.dumps(plain_metrics(result.metrics)),
-            **life.artifact_values("object", stored),
+            **artifact_values("object", stored),
         }
         await add(tx, updates, received)
         check = {
@@ -218,7 +219,7 @@ class Results:
                 await shard_plans.prepared(tx, row.plan, objects, result.prepare, now)
             case TaskKind.INITIALIZE:
                 handed_in = {item.output: objects[item.output] for item in result.outputs}
-                await life.start_initialized_job(tx, row.job, handed_in, result.initialize, now)
+                await starts.initialized(tx, row.job, handed_in, result.initialize, now)
             case TaskKind.EVALUATE:
                 metrics, confusion = plain_metrics(result.metrics), evaluations.sound(result)
                 await life.round_evaluated(tx, row.job, row.round, metrics, confusion, now)

@@ -7,13 +7,11 @@ from typing import Any
 from sqlalchemy import Row, bindparam, func, literal, select, update
 
 from trainnet.coordinator.domain import names
-from trainnet.coordinator.domain.catalog import ARCHITECTURES
 from trainnet.coordinator.domain.rounds import decide_close, group_size
 from trainnet.coordinator.domain.states import (
     ENDED_JOBS,
     ENDED_TASKS,
     JobState,
-    PlanState,
     Pool,
     Priority,
     RoundState,
@@ -24,8 +22,8 @@ from trainnet.coordinator.domain.states import (
 from trainnet.coordinator.storage import tasks as task_store
 from trainnet.coordinator.storage.database import Transaction
 from trainnet.coordinator.storage.events import emit
-from trainnet.coordinator.storage.objects import artifact_values as artifact_values
-from trainnet.coordinator.storage.schema import jobs, plans, rounds, shards, tasks, updates
+from trainnet.coordinator.storage.objects import artifact_values
+from trainnet.coordinator.storage.schema import jobs, rounds, shards, tasks, updates
 from trainnet.coordinator.storage.statements import add, change, fetch, fetch_all
 from trainnet.coordinator.usecases import evaluations, exports, merge_policies
 from trainnet.coordinator.usecases.model_specs import job_spec
@@ -57,78 +55,6 @@ async def move_job(
 
 
 ACTIVE = frozenset(JobState) - ENDED_JOBS
-
-
-async def start_prepared_jobs(tx: Transaction, plan_id: str, now: float) -> None:
-    """A plan is ready: its jobs that have their weights too open their first round; those that need a sample of it for
-    their tokenizer can make their weights now."""
-    # Locked: of a plan and of weights that come at the same moment, the later one must see the other.
-    waiting = select(jobs).where(jobs.c.plan == plan_id, jobs.c.state == JobState.PREPARING).with_for_update()
-    for job in await tx.all(waiting):
-        if job.base_key is None:
-            await initialize(tx, job, now)
-        await _open_first(tx, job, now)
-
-
-async def initialize(tx: Transaction, job: Row[Any], now: float) -> None:
-    """A task to make the initial weights of a job, unless it has one or must wait for its plan."""
-    architecture = ARCHITECTURES[job_spec(job).architecture]
-    if architecture.tokenizes and not await _plan_ready(tx, job):
-        return
-    task = {
-        "kind": TaskKind.INITIALIZE,
-        "identity": f"initialize/{job.id}",
-        "job": job.id,
-        "architecture": architecture.name,
-        "pool": Pool.TRUSTED,
-        "priority": Priority.PREPARATION,
-    }
-    await task_store.add(tx, [task], now)
-
-
-async def start_initialized_job(
-    tx: Transaction,
-    job_id: str,
-    made: Mapping[str, artifact_pb2.Artifact],
-    found: task_pb2.InitializeResult,
-    now: float,
-) -> None:
-    """The initial weights are there: the job opens its first round once its plan is ready."""
-    values: dict[str, Any] = {
-        "trainable_parameters": max(0, found.trainable_parameters),
-        "parameters": max(0, found.parameters),
-        "base_revision": found.base_revision[:200],
-    }
-    for part, artifact in made.items():
-        values |= artifact_values(part, artifact)
-    await tx.execute(update(jobs).where(jobs.c.id == job_id).values(**values))
-    job = await tx.one(select(jobs).where(jobs.c.id == job_id, jobs.c.state == JobState.PREPARING))
-    if job is not None:
-        await _open_first(tx, job, now)
-
-
-async def _plan_ready(tx: Transaction, job: Row[Any]) -> bool:
-    if job.plan is None:
-        return True
-    plan = await fetch(tx, plans, id=job.plan)
-    return plan is not None and plan.state == PlanState.READY
-
-
-async def _open_first(tx: Transaction, job: Row[Any], now: float) -> None:
-    if job.base_key is None or not await _plan_ready(tx, job):
-        return
-    base = artifact_pb2.Artifact(
-        key=job.base_key, digest=job.base_digest, size_bytes=job.base_size, part_size_bytes=job.base_part_size
-    )
-    if await move_job(tx, job.id, frozenset({JobState.PREPARING}), JobState.QUEUED, now, started=now):
-        await open_round(tx, job, 1, base, now)
-        if job_spec(job).HasField("base") and await _holdout(tx, job):
-            await evaluations.begin(tx, job, 0, now)
-
-
-async def _holdout(tx: Transaction, job: Row[Any]) -> bool:
-    plan = await fetch(tx, plans, id=job.plan) if job.plan else None
-    return plan is not None and plan.holdout_key is not None
 
 
 async def open_round(
@@ -281,8 +207,7 @@ async def round_merged(
         return True
     spec = job_spec(job)
     merge_policies.check_report(spec.merge, told=state is not None)
-    if await _holdout(tx, job):
-        await evaluations.begin(tx, job, number, now)
+    await evaluations.begin(tx, job, number, now)
     if number < spec.rounds:
         await open_round(tx, job, number + 1, report.merged, now, optimizer=state)
     else:

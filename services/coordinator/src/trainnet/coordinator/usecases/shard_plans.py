@@ -14,9 +14,11 @@ from trainnet.coordinator.domain import plans as domain
 from trainnet.coordinator.domain.states import JobState, PlanState, Pool, Priority, TaskKind
 from trainnet.coordinator.storage import tasks as task_store
 from trainnet.coordinator.storage.database import Conflict, Transaction
+from trainnet.coordinator.storage.objects import artifact_values
 from trainnet.coordinator.storage.schema import jobs, plans, shards, tasks
 from trainnet.coordinator.storage.statements import add_new, change, fetch, fetch_all, remove
 from trainnet.coordinator.usecases import rounds as life
+from trainnet.coordinator.usecases import starts
 from trainnet.runtime.errors import InvalidArgument
 from trainnet.v1 import artifact_pb2, dataset_pb2, task_pb2
 
@@ -103,7 +105,7 @@ async def prepared(
 ) -> None:
     """The shards are there: jobs that waited for them go on."""
     made = [
-        {"plan": plan_id, "shard": index, "rows": rows, **life.artifact_values("data", objects[f"shard-{index}"])}
+        {"plan": plan_id, "shard": index, "rows": rows, **artifact_values("data", objects[f"shard-{index}"])}
         for index, rows in enumerate(result.shard_rows)
     ]
     await tx.execute(delete(shards).where(shards.c.plan == plan_id))
@@ -111,9 +113,9 @@ async def prepared(
     values: dict[str, Any] = {"state": PlanState.READY, "holdout_rows": result.holdout_rows}
     for output in ("holdout", SAMPLE):
         if output in objects:
-            values |= life.artifact_values(output, objects[output])
+            values |= artifact_values(output, objects[output])
     await change(tx, plans, {"id": plan_id}, **values)
-    await life.start_prepared_jobs(tx, plan_id, now)
+    await starts.prepared(tx, plan_id, now)
 
 
 async def failed(tx: Transaction, plan_id: str, message: str, now: float) -> None:
