@@ -44,10 +44,11 @@ def plain_config(spec: ModelSpec) -> dict[str, Any]:
 
 
 MLP_LOADER = """\
-import json, torch
+import json, pathlib, torch
 from safetensors.torch import load_file
 
-config, weights = json.load(open("config.json")), load_file("model.safetensors")
+config = json.loads(pathlib.Path("config.json").read_text())
+weights = load_file("model.safetensors")
 
 def encode(row):  # a dictionary, as a row of the data set
     values = []
@@ -66,10 +67,11 @@ def model(x):
 """
 
 CNN_LOADER = """\
-import json, torch
+import json, pathlib, torch
 from safetensors.torch import load_file
 
-config, weights = json.load(open("config.json")), load_file("model.safetensors")
+config = json.loads(pathlib.Path("config.json").read_text())
+weights = load_file("model.safetensors")
 F = torch.nn.functional
 
 def layer(function, name, x, **options):
