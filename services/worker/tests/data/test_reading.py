@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import soundfile
 
 from trainnet.v1.dataset_pb2 import (
     COLUMN_KIND_AUDIO,
@@ -17,6 +19,7 @@ from trainnet.v1.dataset_pb2 import (
     COLUMN_KIND_IMAGE,
     COLUMN_KIND_NUMERIC,
     COLUMN_KIND_TEXT,
+    SHARD_KIND_IID,
     SHARD_KIND_STRATIFIED,
     ShardPlan,
 )
@@ -210,3 +213,69 @@ def test_a_profile_and_a_schema_have_a_size(tasks: Any, tmp_path: Path) -> None:
     path.write_text("\n".join(line.replace("a column", "a column of a very long name" * 3) for line in lines))
     with pytest.raises(TaskError, match="too many columns or categories"):
         tasks.inspect(path)
+
+
+@pytest.mark.parametrize(
+    ("values", "names"),
+    [
+        (pa.array([3, 1, 2] * 10), ["1", "2", "3"]),
+        (pa.array([3.0, 1.0, 2.0] * 10), ["1", "2", "3"]),
+        (pa.array([1.5, 1.0, 2.0] * 10), ["1", "1.5", "2"]),
+        (pa.array([True, False, True] * 10), ["false", "true"]),
+        (pa.array(["b", " a ", "c"] * 10).dictionary_encode(), ["a", "b", "c"]),
+        (
+            pa.array([18000, 18001, 18002] * 10, pa.int32()).cast(pa.date32()),
+            ["2019-04-14", "2019-04-15", "2019-04-16"],
+        ),
+        (pa.array([b"x", b"y", b"x"] * 10), ["x", "y"]),
+    ],
+    ids=["integers", "floats", "fractions", "booleans", "dictionary", "dates", "bytes"],
+)
+def test_labels_of_every_type_keep_their_names(tasks: Any, tmp_path: Path, values: pa.Array, names: list[str]) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"x": np.arange(30) / 7, "label": values}), path)
+    schema = tasks.inspect(path)
+    assert [label.name for label in schema.classes] == names
+    for kind in (SHARD_KIND_IID, SHARD_KIND_STRATIFIED):
+        _, outputs = tasks.cut(path, schema, ShardPlan(kind=kind, shards=2, seed=1))
+        found = [
+            label for output in outputs.values() for label in pq.read_table(output.path).column("label").to_pylist()
+        ]
+        assert {name: found.count(name) for name in names} == {label.name: label.rows for label in schema.classes}
+
+
+def wav(seconds: float) -> bytes:
+    buffer = io.BytesIO()
+    soundfile.write(buffer, np.sin(np.arange(int(8000 * seconds)) / 9), 8000, format="WAV")
+    return buffer.getvalue()
+
+
+def test_sound_as_hugging_face_writes_it(tasks: Any, tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    clips = [{"bytes": wav(0.1 + row / 100), "path": f"{row}.wav", "sampling_rate": 8000} for row in range(20)]
+    sentences = [f"sentence {row % 4}" for row in range(20)]
+    pq.write_table(pa.table({"id": range(20), "clip": clips, "sentence": sentences}), path)
+    schema = tasks.inspect(path)
+    assert {column.name: column.kind for column in schema.columns} == {
+        "id": COLUMN_KIND_IGNORED,
+        "clip": COLUMN_KIND_AUDIO,
+    }
+    assert (schema.label, schema.label_is_text) == ("sentence", True)
+    _, outputs = tasks.cut(path, schema, ShardPlan(shards=1))
+    shard = pq.read_table(outputs["shard-0"].path)
+    assert shard.column("clip").to_pylist() == [clip["bytes"] for clip in clips]
+    classes = tasks.inspect(path, column_kinds={"sentence": COLUMN_KIND_CATEGORICAL})
+    assert [label.name for label in classes.classes] == [f"sentence {row}" for row in range(4)]
+
+
+def test_a_column_that_holds_no_files_after_all(tasks: Any, tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"blob": [b"abc", b"def"] * 10, "tags": [["x"]] * 20, "label": [0, 1] * 10}), path)
+    with pytest.raises(TaskError, match="no column beside the label"):
+        tasks.inspect(path)
+    with pytest.raises(TaskError, match="the image in row 1 of column 'blob' cannot be decoded"):
+        tasks.inspect(path, column_kinds={"blob": COLUMN_KIND_IMAGE})
+    with pytest.raises(TaskError, match="column 'blob' cannot be text: it holds binary"):
+        tasks.inspect(path, column_kinds={"blob": COLUMN_KIND_TEXT})
+    with pytest.raises(TaskError, match="column 'tags' cannot be the split: it holds list"):
+        tasks.inspect(path, split_column="tags")

@@ -10,7 +10,7 @@ import pyarrow as pa
 from trainnet.v1.dataset_pb2 import COLUMN_KIND_AUDIO, COLUMN_KIND_IMAGE, ColumnKind
 from trainnet.v1.task_pb2 import InspectSpec
 from trainnet.worker.errors import TaskError
-from trainnet.worker.trainer.data.columns import as_bytes, is_media, is_text
+from trainnet.worker.trainer.data.columns import as_bytes, is_media, is_number, is_text
 from trainnet.worker.trainer.data.media import sniff
 from trainnet.worker.trainer.data.sources.source import Source
 
@@ -62,6 +62,8 @@ def choose(source: Source, reading: Reading, first: pa.RecordBatch) -> Roles:
         split = ""
     elif split:
         _check_there(columns, split, "split column")
+        if not (is_text(columns[split]) or is_number(columns[split])):
+            raise TaskError("TASK", f"column {split!r} cannot be the split: it holds {columns[split]}, not text")
     else:
         split_guessed = True
         split = next((name for name in columns if name.lower() == SPLIT_NAME and name != reading.label), "")
