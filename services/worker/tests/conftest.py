@@ -14,6 +14,7 @@ import grpc
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from aiohttp import web
 from google.protobuf.duration_pb2 import Duration
 from PIL import Image
@@ -44,6 +45,14 @@ async def until(condition: Callable[[], Any], what: str = "condition", seconds: 
 @pytest.fixture
 def eventually() -> Callable[..., Awaitable[None]]:
     return until
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests marked `gpu` are deselected without CUDA."""
+    without = [] if torch.cuda.is_available() else [item for item in items if item.get_closest_marker("gpu")]
+    if without:
+        config.hook.pytest_deselected(items=without)
+        items[:] = [item for item in items if item not in without]
 
 
 # Data.

@@ -65,7 +65,9 @@ def join(
     name: Annotated[
         str | None, typer.Option(help="What people call this machine.", show_default="its host name")
     ] = None,
-    slots: Annotated[int | None, typer.Option(help="Tasks at the same time.", show_default="1")] = None,
+    slots: Annotated[
+        int | None, typer.Option(help="Tasks at the same time.", show_default="one for each GPU, or 1")
+    ] = None,
     threads: Annotated[
         int | None,
         typer.Option(
@@ -85,7 +87,10 @@ def join(
         ),
     ] = None,
     max_disk: Annotated[
-        str | None, typer.Option(metavar="SIZE", help="Most disk for the cache, like 10GB.", show_default="10GB")
+        str | None,
+        typer.Option(
+            metavar="SIZE", help="Most disk for downloads and what is made of them, like 10GB.", show_default="10GB"
+        ),
     ] = None,
     max_bandwidth: Annotated[
         str | None,

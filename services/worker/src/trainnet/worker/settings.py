@@ -14,6 +14,7 @@ from trainnet.runtime.settings import HostPort, LogSettings
 
 _SIZE = re.compile(r"(?i)\s*([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?)(i?)b?\s*")
 _RATE = re.compile(r"(?i)(.+?)(bit)?\s*(?:/s)?\s*")
+_GPUS = Path("/proc/driver/nvidia/gpus")
 _MEMORY_PER_SLOT = 10**9
 """Bytes below which no trainer process fits: PyTorch alone takes about half of it."""
 
@@ -59,7 +60,12 @@ class WorkerSettings(LogSettings):
         max_length=100,
     )
     data_dir: Path = Field(default_factory=default_data_dir, description="a folder for the identity and the cache")
-    slots: int = Field(default=1, ge=1, le=1024, description="how many tasks to work on at the same time")
+    slots: int = Field(
+        default_factory=lambda: max(1, visible_gpus()),
+        ge=1,
+        le=1024,
+        description="how many tasks to work on at the same time; one for each GPU, or one",
+    )
     threads: int = Field(default=0, ge=0, le=1024, description="threads of each slot; 0 shares the cores evenly")
     max_memory: Annotated[int | None, BeforeValidator(parse_size)] = Field(
         default=None,
@@ -112,6 +118,14 @@ class WorkerSettings(LogSettings):
     def max_memory_per_slot(self) -> int | None:
         """Bytes that each slot's process may take; None without a limit."""
         return self.max_memory // self.slots if self.max_memory is not None else None
+
+
+def visible_gpus() -> int:
+    """NVIDIA GPUs that this process may use, told without importing torch; each slot's trainer takes one of them."""
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen is not None:
+        return sum(bool(item.strip()) and item.strip() != "-1" for item in chosen.split(","))
+    return len(list(_GPUS.iterdir())) if _GPUS.is_dir() else 0
 
 
 def usable_cores() -> int:

@@ -321,7 +321,7 @@ class Agent:
             "max_memory_bytes": self._settings.max_memory,
             "threads_per_slot": self._settings.threads_per_slot,
             "max_bandwidth_bytes_per_s": self._settings.max_bandwidth,
-            "cache_bytes": self._cache.total_bytes,
+            "cache_bytes": self._cache.total_bytes + self._folder.inputs_bytes(),
             "max_cache_bytes": self._settings.max_disk,
             "accepted_updates": self._record.contribution.updates,
             "accepted_examples": self._record.contribution.examples,

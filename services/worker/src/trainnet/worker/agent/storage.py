@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -109,6 +110,15 @@ class AgentFolder:
     def save_contribution(self, contribution: Contribution) -> None:
         """Atomic."""
         self._write(CONTRIBUTION, asdict(contribution), durable=False)
+
+    def inputs_bytes(self) -> int:
+        """What the trainers' prepared inputs take."""
+        taken = 0
+        for file in (self.path / INPUTS).rglob("*"):
+            # They come and go under our eyes.
+            with contextlib.suppress(FileNotFoundError):
+                taken += 512 * file.stat().st_blocks
+        return taken
 
     def wipe(self) -> None:
         """Removes identity, cache and everything else of the worker."""
