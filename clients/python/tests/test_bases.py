@@ -57,6 +57,13 @@ def test_of_a_folder_only_what_describes_the_model_is_taken(client: Client, stor
         assert archive.namelist() == ["config.json", "model.safetensors", "tokenizer.json", "vocab.txt"]
 
 
+def test_of_a_plain_architecture_the_weights_are_all(client: Client, store: Store, folder: Path) -> None:
+    (folder / "config.json").write_text(json.dumps({"architecture": "mlp", "hidden": [4]}))
+    model = client.upload_model(folder)
+    assert (model.display_name, model.format) == ("encoder", "safetensors")
+    assert store.objects == {f"{model.name}/0": _weights()}
+
+
 def test_a_broken_upload_goes_on(client: Client, store: Store, weights: Path) -> None:
     store.faults.extend(["503"] * 20)
     with pytest.raises(UploadFailed):

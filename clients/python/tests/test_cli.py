@@ -350,8 +350,10 @@ def test_an_upload_that_was_killed_goes_on_where_it_stopped(peer: Peer, store: S
     with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert store.hung.wait(30)
         process.kill()
+        _, told = process.communicate()
     store.released.set()
     store.seen.clear()
+    assert b"resuming" not in told, "nothing was stored before it"
     again = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
     assert again.returncode == 0, again.stderr
     assert store.seen == [("PUT", "datasets/d1/1", "none")], "only what was missing is sent"

@@ -109,13 +109,15 @@ class Models:
     ) -> Model:
         """Uploads a `.safetensors` file of an architecture's tensors, or a folder as transformers saves it.
 
-        Of a folder only configuration, safetensors, tokenizer and preprocessing are taken.
+        Of a folder only configuration, safetensors, tokenizer and preprocessing are taken, and of one that TrainNet
+        made of an `mlp` or a `cnn` the weights.
 
         The same bytes with the same name are the same model: a second upload resumes an interrupted one and answers a
         complete one at once. Raises InvalidFile, UploadFailed, ConnectionFailed.
         """
         source = Path(path)
         shown = name or source.resolve().name
+        source = (_folders.plain_weights(source) or source) if source.is_dir() else source
         if not source.is_dir():
             check_weights(source)
             return self._upload(source, shown, model_pb2.MODEL_FORMAT_SAFETENSORS, progress)

@@ -6,6 +6,7 @@ zipped anew. Entries are stored, not compressed: images, sound and weights are a
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
@@ -22,6 +23,7 @@ _METADATA = "metadata.csv"
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can say
 
 _MODEL_SUFFIXES = frozenset({".json", ".safetensors", ".txt", ".model", ".jinja"})
+_PROVENANCE = "provenance.json"  # TrainNet's own record beside a model
 _PICKLES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl"})
 _OTHERS = frozenset({".h5", ".msgpack", ".onnx", ".gguf", ".tflite"})
 
@@ -53,7 +55,7 @@ def model_files(folder: Path) -> list[Path]:
     Raises InvalidFile where there is no configuration, or no weights but in files that can run code when read.
     """
     here = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
-    found = [path for path in here if path.suffix in _MODEL_SUFFIXES]
+    found = [path for path in here if path.suffix in _MODEL_SUFFIXES and path.name != _PROVENANCE]
     if not any(path.suffix == ".safetensors" for path in found):
         raise _without_weights(folder, here)
     if not any(path.name == "config.json" for path in found):
@@ -63,6 +65,22 @@ def model_files(folder: Path) -> list[Path]:
             hint="name a folder that `save_pretrained` wrote, or one .safetensors file of an architecture's tensors",
         )
     return found
+
+
+def plain_weights(folder: Path) -> Path | None:
+    """The weights in the folder of a plain architecture of TrainNet's (`mlp`, `cnn`): all that a base needs of it.
+
+    None for other folders.
+    """
+    weights, config = folder / "model.safetensors", folder / "config.json"
+    if not weights.is_file() or not config.is_file():
+        return None
+    try:
+        facts = json.loads(config.read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # what it is, is told by who reads the folder
+        return None
+    plain = isinstance(facts, dict) and "architecture" in facts and "model_type" not in facts
+    return weights if plain else None
 
 
 def _without_weights(folder: Path, here: list[Path]) -> InvalidFile:

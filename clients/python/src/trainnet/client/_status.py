@@ -31,7 +31,7 @@ _KINDS: dict[grpc.StatusCode, type[RequestError]] = {
 }
 
 _HINTS: dict[grpc.StatusCode, str] = {
-    grpc.StatusCode.NOT_FOUND: "check the name: `trainnet jobs list` (or `datasets list`, `models list`) shows what there is",
+    grpc.StatusCode.NOT_FOUND: "check the name: `trainnet jobs list`, `datasets list`, `models list` show them all",
     grpc.StatusCode.UNAUTHENTICATED: "give the right token with --token or TRAINNET_TOKEN",
     grpc.StatusCode.PERMISSION_DENIED: "use a token that may do this",
     grpc.StatusCode.UNIMPLEMENTED: "client and coordinator differ in version: upgrade the older one",

@@ -85,7 +85,7 @@ def upload(
     `regrant` passes.
     """
     grant, failures, best = first, 0, first.stored_bytes
-    if advance and best:
+    if advance:
         advance(best)
     while grant.parts:
         problem, stored = "", grant.stored_bytes
