@@ -122,7 +122,8 @@ class Watching:
 def settled_rounds(job: job_pb2.Job) -> int:
     """How many of the answered rounds, from the first, change no more: merged, and evaluated where there is a holdout.
     They are most of a long job, and a watcher looks often."""
-    evaluated = bool(job.spec.dataset) and job.spec.plan.holdout_fraction > 0
+    held_out = job.spec.plan.holdout_fraction > 0 or job.schema.split_holdout_rows > 0
+    evaluated = bool(job.spec.dataset) and held_out
     count = 0
     for item in job.rounds:
         if item.state != job_pb2.ROUND_STATE_MERGED or (evaluated and not item.metrics):

@@ -95,7 +95,10 @@ class Jobs:
         """Removes the bytes of an ended job, then its rows: as long as bytes are left, the job is there to be deleted
         again. It says that they are collected from the first moment on."""
         async with self._context.database.write() as tx:
-            row = await self._row(tx, name)
+            # Locked: nobody may start from it at the same moment.
+            row = await fetch(tx, jobs, lock=True, id=names.id_of(name))
+            if row is None:
+                raise NoSuchResource(name)
             if row.state not in ENDED_JOBS:
                 raise NotEnded(f"{name} is {row.state}: cancel it first")
             await bases.refuse_while_used(tx, row)
