@@ -1,14 +1,15 @@
 """Deals rows out to many Parquet files with few of them open.
 
-Rows are gathered until a window is full; then it is sorted by target once and each file gets its run as a row group.
+Each batch is sorted by target once. Its runs are gathered until a window is full; then each file gets its runs as a row
+group, on other threads, while the next window fills.
 Up to FAN_OUT files are written at once. More than that are first dealt to FAN_OUT spill files, each a run of targets,
 and each of those then by itself: every row is copied log(files) / log(FAN_OUT) times, and memory is a constant.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,11 @@ FAN_OUT = 48
 THREADS = 2
 """Files that are encoded or hashed at once: PREPARE has a machine nearly for itself."""
 
-_WINDOW = 24 << 20
+_WINDOW = 32 << 20
 _TARGET = "__trainnet_target"
 
 Targets = NDArray[np.int64]
+Runs = list[tuple[pa.RecordBatch, Targets]]
 
 
 def writer_options(layout: pa.Schema) -> dict[str, Any]:
@@ -49,9 +51,10 @@ class _ParquetSink:
         self.target, self.path, self.rows = target, path, 0
         self._writer = pq.ParquetWriter(path, layout, **writer_options(layout))
 
-    def add(self, rows: pa.RecordBatch, _targets: Targets) -> None:
-        self.rows += rows.num_rows
-        self._writer.write_batch(rows, row_group_size=rows.num_rows)
+    def add(self, runs: Runs) -> None:
+        table = pa.Table.from_batches([rows for rows, _ in runs])
+        self.rows += table.num_rows
+        self._writer.write_table(table, row_group_size=table.num_rows)
 
     def close(self) -> None:
         self._writer.close()
@@ -66,8 +69,11 @@ class _SpillSink:
         self._file = pa.OSFile(str(path), "wb")
         self._writer = pa.ipc.new_stream(self._file, self._layout)
 
-    def add(self, rows: pa.RecordBatch, targets: Targets) -> None:
-        self._writer.write_batch(pa.RecordBatch.from_arrays([*rows.columns, pa.array(targets)], schema=self._layout))
+    def add(self, runs: Runs) -> None:
+        for rows, targets in runs:
+            self._writer.write_batch(
+                pa.RecordBatch.from_arrays([*rows.columns, pa.array(targets)], schema=self._layout)
+            )
 
     def close(self) -> None:
         self._writer.close()
@@ -87,36 +93,37 @@ class _Deal:
         self._width = -(-(high - low) // FAN_OUT)
         bounds = [(start, min(start + self._width, high)) for start in range(low, high, self._width)]
         self._sinks = [dealer.sink(start, end) for start, end in bounds]
-        self._waiting: list[tuple[pa.RecordBatch, Targets]] = []
+        self._waiting: list[Runs] = [[] for _ in bounds]
         self._bytes = 0
+        self._writing: list[Future[None]] = []
 
     def add(self, rows: pa.RecordBatch, targets: Targets) -> None:
-        self._waiting.append((rows, targets))
+        # A byte holds any of FAN_OUT buckets and sorts in one pass.
+        buckets = ((targets - self._low) // self._width).astype(np.uint8)
+        order = np.argsort(buckets, kind="stable")
+        edges = [0, *np.cumsum(np.bincount(buckets, minlength=len(self._sinks))).tolist()]
+        rows, targets = rows.take(pa.array(order)), targets[order]
+        for runs, start, end in zip(self._waiting, edges[:-1], edges[1:], strict=True):
+            if end > start:
+                runs.append((rows.slice(start, end - start), targets[start:end]))
         self._bytes += rows.nbytes
         if self._bytes >= _WINDOW:
             self._flush()
 
     def _flush(self) -> None:
-        waiting, self._waiting, self._bytes = self._waiting, [], 0
-        targets = np.concatenate([part for _, part in waiting])
-        rows = pa.concat_batches([part for part, _ in waiting]) if len(waiting) > 1 else waiting[0][0]
-        waiting.clear()
-        # A byte holds any of FAN_OUT buckets and sorts in one pass.
-        buckets = ((targets - self._low) // self._width).astype(np.uint8)
-        order = np.argsort(buckets, kind="stable")
-        edges = np.concatenate(([0], np.cumsum(np.bincount(buckets, minlength=len(self._sinks))))).tolist()
-        rows, targets = rows.take(pa.array(order)), targets[order]
+        self._settle()
+        submit = self._dealer.pool.submit
+        self._writing = [submit(sink.add, runs) for sink, runs in zip(self._sinks, self._waiting, strict=True) if runs]
+        self._waiting, self._bytes = [[] for _ in self._sinks], 0
 
-        def hand_out(index: int) -> None:
-            start, end = edges[index], edges[index + 1]
-            if end > start:
-                self._sinks[index].add(rows.slice(start, end - start), targets[start:end])
-
-        self._dealer.each(hand_out, range(len(self._sinks)))
+    def _settle(self) -> None:
+        """Waits for the window before: a file's row groups are written one after the other."""
+        for written in self._writing:
+            written.result()
 
     def finish(self) -> None:
-        if self._waiting:
-            self._flush()
+        self._flush()
+        self._settle()
         for sink in self._sinks:
             sink.close()
         self._dealer.announce([sink for sink in self._sinks if isinstance(sink, _ParquetSink)])
@@ -135,7 +142,8 @@ class Dealer:
 
     def __init__(self, names: Sequence[str], layout: pa.Schema, context: TaskContext, pool: ThreadPoolExecutor) -> None:
         self.context = context
-        self._names, self._layout, self._pool = names, layout, pool
+        self.pool = pool
+        self._names, self._layout = names, layout
         self._rows = [0] * len(names)
         self._deal = _Deal(self, 0, len(names))
 
@@ -148,11 +156,6 @@ class Dealer:
         self._deal.finish()
         return self._rows
 
-    def each(self, work: Callable[[int], None], indices: range) -> None:
-        """Does independent work on several threads."""
-        for _ in self._pool.map(work, indices):
-            pass
-
     def sink(self, low: int, high: int) -> _ParquetSink | _SpillSink:
         """Where rows of the targets from low up to high go."""
         if high - low == 1:
@@ -163,5 +166,5 @@ class Dealer:
         """Files are finished."""
         for sink in sinks:
             self._rows[sink.target] = sink.rows
-        for output in self._pool.map(lambda sink: finished_file(self._names[sink.target], sink.path), sinks):
+        for output in self.pool.map(lambda sink: finished_file(self._names[sink.target], sink.path), sinks):
             self.context.output(output)
