@@ -159,7 +159,7 @@ def test_data_sets_are_read_as_their_owner_says(run: Run, peer: Peer, table: Pat
     assert edited.json["profile"]["columns"][0]["maximum"] == 3
     shown = run("datasets", "show", "d1").out
     assert "3, 1 of them like an earlier one" in shown
-    assert "2 ± 0.8" in shown
+    assert "1 to 3, mean 2 ± 0.8" in shown
     assert "a  2   67%  ███" in shown
     nothing = run("datasets", "edit", "d1")
     assert (nothing.code, nothing.err.count("\n")) == (2, 1)
@@ -266,7 +266,7 @@ def test_workers_and_catalogue(run: Run, peer: Peer) -> None:
     assert [row["online"] for row in run("workers", "list", "--json").json["workers"]] == [True, False, False]
     assert "offline" in run("workers", "list").out
     assert "tiny 1.23M" in run("catalog").out
-    assert "a number from 0 to 10" in run("catalog", "mlp").out
+    assert "number, 0 to 10" in run("catalog", "mlp").out
     shown = run("catalog", "mlp").out
     assert "config.n_layer" in shown.partition("configuration: ")[2]
     assert "lora.targets" in shown.partition("LoRA: ")[2]

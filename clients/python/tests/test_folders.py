@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from clients.python.tests.peer import Peer
 from clients.python.tests.store import Store
 from trainnet.client import Client, InvalidFile, UploadFailed
 from trainnet.client._digest import PART_BYTES
+from trainnet.v1 import dataset_pb2
 
 
 @pytest.fixture
@@ -74,3 +76,9 @@ def test_files_that_a_table_tells_of_need_no_class_folders(client: Client, tmp_p
 def test_a_folder_is_no_other_format(client: Client, pets: Path) -> None:
     with pytest.raises(InvalidFile, match="is a folder, not csv"):
         client.datasets.upload(pets, format="csv")
+
+
+def test_a_job_trains_on_a_folder(client: Client, peer: Peer, pets: Path) -> None:
+    job = client.train(pets, "mlp")
+    assert (job.dataset, job.display_name) == ("datasets/d1", "pets")
+    assert peer.datasets["datasets/d1"].format == dataset_pb2.DATASET_FORMAT_ZIP

@@ -79,7 +79,7 @@ def test_a_person_reads_it(capsys: pytest.CaptureFixture[str], monkeypatch: pyte
     lines = out.splitlines()
     assert "-12,346" in out
     assert "1e+12" in out
-    assert "0.25 ± 0.5" in out
+    assert "mean 0.25 ± 0.5" in out
     assert "1.5 kB, at most 2.0 MB" in out
     assert "12.3 characters, at most 80" in out
     assert "1,000+" in out

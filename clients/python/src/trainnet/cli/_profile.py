@@ -71,17 +71,14 @@ def _columns(columns: Iterable[ColumnProfile]) -> None:
     every = tuple(columns)
     shown = every[:_COLUMNS]
     print_table(
-        ["column", "kind", ">missing", ">distinct", ">min", ">max", ">mean", "length"],
+        ["column", "kind", ">missing", ">distinct", "values"],
         (
             (
                 column.name,
                 column.kind,
                 f"{column.missing:,}" if column.missing else "-",
                 _distinct(column.distinct),
-                _figure(column.minimum),
-                _figure(column.maximum),
-                _figure(column.mean) + (f" ± {_figure(column.deviation)}" if column.deviation else ""),
-                _length(column),
+                _values(column),
             )
             for column in shown
         ),
@@ -103,14 +100,19 @@ def _figure(value: float | None) -> str:
     return number(value)
 
 
-def _length(column: ColumnProfile) -> str:
-    mean, most = column.mean_length, column.max_length
-    if mean is None or most is None or column.kind == "label":
+def _values(column: ColumnProfile) -> str:
+    """The span of numbers, the lengths of everything else."""
+    if column.minimum is not None and column.maximum is not None:
+        spread = f" ± {_figure(column.deviation)}" if column.deviation else ""
+        mean = f", mean {_figure(column.mean)}{spread}" if column.mean is not None else ""
+        return f"{_figure(column.minimum)} to {_figure(column.maximum)}{mean}"
+    mean_length, most = column.mean_length, column.max_length
+    if mean_length is None or most is None or column.kind == "label":
         return ""
     if column.kind == "image":
-        return f"{size(round(mean))}, at most {size(round(most))}"
+        return f"{size(round(mean_length))}, at most {size(round(most))}"
     unit = "s" if column.kind == "audio" else "characters"
-    return f"{number(mean, 3)} {unit}, at most {number(most)}"
+    return f"{number(mean_length, 3)} {unit}, at most {number(most)}"
 
 
 def _samples(profile: Profile) -> None:

@@ -9,8 +9,6 @@ from typing import Self
 from trainnet.cli._output import size
 from trainnet.client import Dataset, DatasetState
 
-_TITLES = {"export": "making the folder"}
-
 
 class TransferDisplay:
     """A bar for hashing, uploading and downloading, and a line that says what a data set waits for.
@@ -34,6 +32,7 @@ class TransferDisplay:
         )
         self._tasks: dict[tuple[str, int], int] = {}
         self._said = ""
+        self._waiting = False
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -46,13 +45,16 @@ class TransferDisplay:
 
     def transfer(self, what: str, done: int, total: int) -> None:
         """A TransferProgress."""
+        if what == "export":
+            if not self._waiting:
+                self._waiting = True
+                self.say("a worker makes the model's folder: waiting for it; --no-wait takes the weights as they are")
+            return
         key = what, total
         if key not in self._tasks:
             if what == "upload" and 0 < done < total:
                 self.say(f"resuming at {size(done)} of {size(total)}")
-            elif what == "export":
-                self.say("a worker makes the model's folder; --no-wait takes the weights alone")
-            self._tasks[key] = self._progress.add_task(_TITLES.get(what, what), total=total or None)
+            self._tasks[key] = self._progress.add_task(what, total=total)
         self._progress.update(self._tasks[key], completed=done)  # type: ignore[arg-type]
 
     def dataset(self, dataset: Dataset) -> None:

@@ -11,8 +11,15 @@ from trainnet.cli._facts import architecture_facts
 from trainnet.cli._output import AsJson, print_facts, print_json, print_table, short_count
 
 if TYPE_CHECKING:
-    from trainnet.client import Architecture
+    from trainnet.client import Architecture, Hyperparameter
 
+_TYPES = {
+    "integer": "integer",
+    "float": "number",
+    "boolean": "true | false",
+    "integer_list": "integers, as in 64,32",
+    "string": "text",
+}
 _TITLES = {
     "model": "model",
     "training": "training",
@@ -54,8 +61,6 @@ def catalog(
 
 
 def _show(found: Architecture) -> None:
-    from trainnet.client import expected_value
-
     print(found.description)
     print()
     print_facts(
@@ -80,7 +85,7 @@ def _show(found: Architecture) -> None:
         print(f"\n{_TITLES[group]}")
         print_table(
             ["  --set", ">default", "what it takes", "what it does"],
-            ((f"  {knob.name}", _shown(knob.default), expected_value(knob), knob.description) for knob in knobs),
+            ((f"  {knob.name}", _shown(knob.default), _takes(knob), knob.description) for knob in knobs),
             empty="",
             drop_empty=True,
         )
@@ -90,6 +95,16 @@ def _show(found: Architecture) -> None:
 
 def _sizes(found: Architecture) -> list[str]:
     return [f"{item.name} {short_count(item.parameters)}" if item.parameters else item.name for item in found.sizes]
+
+
+def _takes(knob: Hyperparameter) -> str:
+    """What a value must be, in few words: `integer, 1 to 64`, `sgd | adamw`."""
+    if knob.type == "choice":
+        return " | ".join(knob.choices)
+    span = [f"{bound:.15g}" for bound in (knob.minimum, knob.maximum) if bound is not None]
+    if len(span) == 2:
+        return f"{_TYPES.get(knob.type, knob.type)}, {span[0]} to {span[1]}"
+    return _TYPES.get(knob.type, knob.type)
 
 
 def _words(name: str) -> str:
