@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.support.invariants import assert_invariants
-from tests.support.jobs import finish, merged, noop
+from tests.support.jobs import finish, merged, noop, states
 from tests.support.stacks import Stack, running
 from tests.support.strike import catch, thaw
 from tests.support.until import until
@@ -82,6 +82,25 @@ def test_the_aggregator_is_killed_while_it_merges(lone: Stack, undisturbed: list
     assert merged(job) == undisturbed
 
 
+def test_the_aggregator_is_killed_while_it_merges_with_an_optimiser(lone: Stack) -> None:
+    """In the second round, where there is a state to read and one to write: neither is lost, neither counts twice."""
+    stack, model = lone, noop(5_000_000, rounds=3, shards=3, merge="diloco")
+    undisturbed = finish(stack, model.start(stack.client))
+    assert_invariants(stack, undisturbed)
+    assert len(set(states(undisturbed))) == 3
+
+    job = model.start(stack.client)
+    held = catch(stack, "aggregator-1", lambda: _merge_of(stack, job, 2), "the second round is being merged")
+    assert (held["round"], held["task_state"]) == (2, "LEASED")
+    stack.local.kill("aggregator-1")
+
+    finish(stack, job)
+    assert stack.rows.attempt(held["fence"])["state"] == "EXPIRED"
+    assert_invariants(stack, job)
+    assert merged(job) == merged(undisturbed)
+    assert states(job) == states(undisturbed)
+
+
 def test_two_aggregators_race_on_one_merge(lone: Stack, undisturbed: list[str]) -> None:
     stack, slow = lone, "aggregator-1"
     job = MODEL.start(stack.client)
@@ -106,6 +125,11 @@ def test_two_aggregators_race_on_one_merge(lone: Stack, undisturbed: list[str]) 
         assert stack.store.stat(item.key).sha256 == stack.store.stat(pointer["merged_key"]).sha256
     assert_invariants(stack, job)
     assert merged(job) == undisturbed
+
+
+def _merge_of(stack: Stack, job: Job, number: int) -> dict[str, Any] | None:
+    held = claim(stack, job, "MERGE")
+    return held if held is not None and held["round"] == number else None
 
 
 def _done_merge(stack: Stack, job: Job, number: int) -> dict[str, Any] | None:

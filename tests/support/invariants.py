@@ -91,6 +91,8 @@ def _objects_and_rows_agree(
     for row in rounds:
         if row["number"] in kept and row["state"] == "MERGED":
             _is_stored(models, row, "merged", f"the merged weights of round {row['number']}")
+            if row["optimizer_key"] is not None:
+                _is_stored(models, row, "optimizer", f"the state of the optimiser of round {row['number']}")
 
 
 def _is_stored(stored: dict[str, ObjectInfo], row: dict[str, Any], prefix: str, what: str) -> None:
@@ -110,6 +112,11 @@ def _merges_recompute(stack: Stack, job: Job, rounds: list[dict[str, Any]]) -> N
         assert _sha256(stack, row["merged_key"], row["merged_size"]) == row["merged_sha256"], (
             f"I3: the stored weights of round {number} of {job.name} are not those that were reported"
         )
+        if row["optimizer_key"] is not None:
+            stored = _sha256(stack, row["optimizer_key"], row["optimizer_size"])
+            assert stored == row["optimizer_sha256"] == found.state_sha256, (
+                f"I3: the state of the optimiser of round {number} of {job.name} is not the one that was reported"
+            )
 
 
 def _sha256(stack: Stack, key: str, size: int) -> str:

@@ -18,6 +18,7 @@ class Recipe:
     shards: int
     epochs: int = 1
     settings: tuple[tuple[str, Any], ...] = ()
+    merge: str = "fedavg"
 
     def start(self, client: Client, dataset: Dataset | None = None, name: str = "") -> Job:
         return client.train(
@@ -27,13 +28,14 @@ class Recipe:
             shards=self.shards,
             epochs=self.epochs,
             hyperparameters=dict(self.settings),
+            merge=self.merge,
             name=name or None,
         )
 
 
-def noop(params: int, *, rounds: int, shards: int) -> Recipe:
+def noop(params: int, *, rounds: int, shards: int, merge: str = "fedavg") -> Recipe:
     """Trains nothing; every update has 4 * `params` bytes."""
-    return Recipe("noop", rounds, shards, settings=(("params", params),))
+    return Recipe("noop", rounds, shards, settings=(("params", params),), merge=merge)
 
 
 def until_training(job: Job, *, number: int = 1, step: int = 1, within: float = PATIENCE) -> Progress:
@@ -80,6 +82,11 @@ def finish(stack: Stack, job: Job, within: float = 2 * PATIENCE) -> Job:
 def merged(job: Job) -> list[str]:
     """SHA-256 of the merged weights of every round, in order."""
     return [item.merged_sha256 for item in job.refresh().rounds]
+
+
+def states(job: Job) -> list[str]:
+    """SHA-256 of the state of the server's optimiser after every round, in order."""
+    return [item.optimizer_state_sha256 for item in job.refresh().rounds]
 
 
 def uploading(stack: Stack, job: Job) -> dict[str, Any] | None:

@@ -74,6 +74,14 @@ def test_partial_sums_count_where_shards_are_grouped() -> None:
     assert (grouped.put - whole.put, grouped.got - whole.got) == (16_000, 16_000)
 
 
+def test_states_of_an_optimiser_count() -> None:
+    found = example()
+    without = merge.traffic(found, 1_000)
+    found.base_optimizer_state.size_bytes, found.optimizer_state.size_bytes = 7_000, 8_000
+    moved = merge.traffic(found, 1_000)
+    assert (moved.put - without.put, moved.got - without.got) == (8_000, 7_000)
+
+
 @pytest.mark.parametrize(("size", "objects"), [(4_000, 32), (40_000_000, 6), (400_000_000, 1)])
 def test_the_store_is_measured_with_whole_objects(size: int, objects: int) -> None:
     assert store_rates.objects_per_stream(size) == objects
@@ -84,18 +92,20 @@ def trainnet(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)
 
 
-def test_a_small_run_on_a_real_stack(tmp_path: Path) -> None:
-    answer = trainnet(
-        "bench", "merge", "--params", "100000", "--updates", "3", "--workers", "2", "--json", "--data", str(tmp_path)
-    )
+# The numbers that a state holds for each weight.
+@pytest.mark.parametrize(("strategy", "numbers"), [("fedavg", 0), ("diloco", 1)])
+def test_a_small_run_on_a_real_stack(tmp_path: Path, strategy: str, numbers: int) -> None:
+    size = ("--params", "100000", "--updates", "3", "--workers", "2")
+    answer = trainnet("bench", "merge", *size, "--strategy", strategy, "--json", "--data", str(tmp_path))
     assert answer.returncode == 0, answer.stderr
     result = json.loads(answer.stdout)
     promised = ["params", "updates", "bytes_per_s", "kernel_bytes_per_s", "peak_rss_bytes", "round_s", "ideal_round_s"]
     promised += ["fold_bytes_per_s", "fold_read_bytes_per_s", "fold_ratio"]
     assert {*promised, "store_put_bytes_per_s", "store_get_bytes_per_s", "steps"} <= result.keys()
     assert (result["params"], result["updates"], result["workers"]) == (100_000, 3, 2)
+    assert result["strategy"] == strategy
     assert all(result[name] > 0 for name in promised)
-    assert result["bytes_put"] == pytest.approx(4 * 400_000, rel=0.01)
+    assert result["bytes_put"] == pytest.approx((4 + numbers) * 400_000, rel=0.01)
     assert sum(result["steps"].values()) == pytest.approx(result["round_s"])
     assert 0 < result["making_updates_s"] < result["round_s"]
     assert list(tmp_path.iterdir()) == [], "nothing is left behind"

@@ -79,6 +79,7 @@ def show(
             "parameters": _parameters(found),
             "plan": _plan(found),
             "before": describe_metrics(found.initial_metrics),
+            "merge": _merge(found),
             "pool": found.pool,
             "created": ago(found.create_time),
             "took": _took(found),
@@ -206,6 +207,11 @@ def _parameters(job: Job) -> str:
     if not job.trainable_parameters or job.trainable_parameters == job.parameters:
         return f"{job.parameters:,}"
     return f"{job.parameters:,}, of which rounds change {job.trainable_parameters:,}"
+
+
+def _merge(found: Job) -> str:
+    settings = ", ".join(f"{name}={value:g}" for name, value in found.merge_settings.items())
+    return found.merge + (f" ({settings})" if settings else "")
 
 
 def _plan(job: Job) -> str:

@@ -24,6 +24,7 @@ EXAMPLES = "\n\n".join(
         "trainnet train flowers.csv -a mlp --wait",
         "trainnet train datasets/flowers-7h2k -a mlp --rounds 10 --set learning_rate=0.1 --set hidden=64,32",
         "trainnet train novels.txt -a gpt2 --base ./my-gpt2 --set lora.rank=8 --local-steps 50 --wait",
+        "trainnet train novels.txt -a gpt2 --local-steps 500 --merge diloco --merge-set server_learning_rate=0.5",
     )
 )
 
@@ -74,6 +75,21 @@ def train(
             help="A hyperparameter that `trainnet catalog NAME` lists, lora.rank=8 for example; may be repeated.",
         ),
     ] = None,
+    merge: Annotated[
+        str,
+        typer.Option(
+            metavar="STRATEGY",
+            help="How updates become one model: fedavg, fedavgm, diloco, fedadam, fedyogi or fedadagrad.",
+        ),
+    ] = "fedavg",
+    merge_settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--merge-set",
+            metavar="NAME=NUMBER",
+            help="A number of --merge, server_learning_rate=0.5 for example; may be repeated.",
+        ),
+    ] = None,
     pool: Annotated[
         str, typer.Option(metavar="trusted|public", help="Whose machines. public: strangers will see the shards.")
     ] = "trusted",
@@ -90,10 +106,10 @@ def train(
 ) -> None:
     """Train a model on a file, a folder or a data set."""
     from trainnet.cli._transfer import TransferDisplay
-    from trainnet.client import parse_hyperparameters
+    from trainnet.client import parse_hyperparameters, parse_merge_settings
 
     start = time.monotonic()
-    texts = _texts(settings or [])
+    texts, merge_numbers = _texts(settings or []), parse_merge_settings(merge_settings or [])
     client = connect(context)
     values = parse_hyperparameters(client.architectures.get(architecture), texts)
     if pool == "public":
@@ -111,6 +127,8 @@ def train(
             split=split,
             alpha=alpha,
             hyperparameters=values,
+            merge=merge,
+            merge_settings=merge_numbers,
             pool=pool,
             seed=seed,
             holdout=holdout,

@@ -73,6 +73,8 @@ def _one(job: Job, number: int, progress: TransferProgress) -> dict[str, Any]:
             raise
         return {**facts, "result": "collected", "message": error.message}
     message = f"{found.updates} updates, {size(found.bytes_read)} read"
+    if found.state_sha256 != found.expected_state_sha256:
+        message = "the state of the server's optimiser is another one"
     if found.wrong_digests:
         message = f"wrong bytes: {', '.join(found.wrong_digests)}"
     return {

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     )
     from trainnet.client._hyperparameters import expected_value, parse_hyperparameters
     from trainnet.client._jobs import Job, Jobs, JobUpdate
+    from trainnet.client._merging import parse_merge_settings
     from trainnet.client._models import (
         DatasetState,
         JobState,
@@ -120,6 +121,7 @@ __all__ = [
     "describe_metrics",
     "expected_value",
     "parse_hyperparameters",
+    "parse_merge_settings",
 ]
 
 # Kept equal to the imports above by a test.
@@ -160,6 +162,7 @@ _HOMES = {
     ),
     "_hyperparameters": ("expected_value", "parse_hyperparameters"),
     "_jobs": ("Job", "Jobs", "JobUpdate"),
+    "_merging": ("parse_merge_settings",),
     "_models": (
         "DatasetState",
         "JobState",

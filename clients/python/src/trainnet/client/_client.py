@@ -17,6 +17,7 @@ from trainnet.client._errors import DatasetFailed, FieldViolation, InvalidArgume
 from trainnet.client._folders import model_files
 from trainnet.client._hyperparameters import check_hyperparameters
 from trainnet.client._jobs import Job, Jobs
+from trainnet.client._merging import merge_policy
 from trainnet.client._names import looks_like
 from trainnet.client._rpc import Connection, Retry
 from trainnet.client._spec import job_spec
@@ -165,6 +166,8 @@ class Client:
         holdout: float = 0.2,
         name: str | None = None,
         label: str | None = None,
+        merge: str = "fedavg",
+        merge_settings: Mapping[str, float] | None = None,
         max_update_norm: float = 0.0,
         base: Job | Model | str | PathLike[str] | None = None,
         local_steps: int | None = None,
@@ -182,6 +185,8 @@ class Client:
         is uploaded first.
         In each round a worker makes `epochs` passes over its shard (1 where None), or `local_steps` optimiser steps.
         `split` deals the rows: `iid`, `stratified`, or `dirichlet` with its concentration `alpha` (0.5 where None).
+        `merge` is how the updates of a round become one model: `fedavg`, `fedavgm`, `diloco`, `fedadam`, `fedyogi` or
+        `fedadagrad`; `merge_settings` are its numbers where they differ from the defaults, which docs/merging.md lists.
         `pool="public"` lets strangers' workers see the shards. A `request_id` of one's own makes a repeat
         answer the same job. `progress` is told of the upload, `watch` sees the data set while it is
         prepared. What can be told wrong is told before anything is uploaded: InvalidArgument names the
@@ -199,7 +204,7 @@ class Client:
             seed=seed,
             holdout=holdout,
             name=name,
-            max_update_norm=max_update_norm,
+            merge=merge_policy(merge, merge_settings or {}, max_update_norm),
             local_steps=local_steps or 0,
             split=split,
             alpha=alpha,

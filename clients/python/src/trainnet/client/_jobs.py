@@ -14,6 +14,7 @@ from trainnet.client import _report
 from trainnet.client._bases import describe_base
 from trainnet.client._datasets import TransferProgress
 from trainnet.client._errors import JobFailed, TrainNetError, VerifyFailed, VerifyUnavailable
+from trainnet.client._merging import settings_of, strategy_of
 from trainnet.client._model import download_model
 from trainnet.client._models import JobState, Progress, Round, moment, plain, short
 from trainnet.client._names import resource
@@ -90,6 +91,16 @@ class Job:
         """`trusted` or `public`."""
         found = short(job_pb2.Pool, self._message.spec.pool, "POOL_").lower()
         return "trusted" if found == "unknown" else found
+
+    @property
+    def merge(self) -> str:
+        """How its updates are merged: `fedavg`, `diloco`, …"""
+        return strategy_of(self._message.spec.merge)
+
+    @property
+    def merge_settings(self) -> dict[str, float]:
+        """The numbers of the merge strategy, defaults filled in."""
+        return settings_of(self._message.spec.merge)
 
     @property
     def total_rounds(self) -> int:

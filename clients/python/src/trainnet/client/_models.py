@@ -126,6 +126,8 @@ class Round:
     close_time: datetime | None
     merged_time: datetime | None
     verifiable: bool
+    optimizer_state_sha256: str = ""
+    """Of the state that the server's optimiser ended with, in hex; empty where the merge strategy keeps none."""
 
     @property
     def seconds(self) -> float | None:
@@ -143,6 +145,7 @@ class Round:
             state=RoundState(short(job_pb2.RoundState, message.state, "ROUND_STATE_")),
             decision=message.decision,
             merged_sha256=message.merged_sha256,
+            optimizer_state_sha256=message.optimizer_state_sha256,
             metrics=dict(message.metrics),
             manifest=tuple(
                 ManifestEntry(

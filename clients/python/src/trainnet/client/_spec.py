@@ -37,7 +37,7 @@ def job_spec(
     seed: int,
     holdout: float,
     name: str | None,
-    max_update_norm: float,
+    merge: job_pb2.MergePolicy,
     local_steps: int = 0,
     split: str = "iid",
     alpha: float | None = None,
@@ -72,7 +72,7 @@ def job_spec(
         epochs=epochs,
         pool=POOLS[pool],
         seed=seed,
-        merge=job_pb2.MergePolicy(strategy=job_pb2.MERGE_STRATEGY_FEDAVG, max_update_norm=max_update_norm),
+        merge=merge,
         local_steps=local_steps,
     )
     _validate(spec)

@@ -25,6 +25,9 @@ from trainnet.v1 import job_pb2, merge_pb2
 # The first round warms processes and caches, the second is the result.
 ROUNDS = 2
 
+_NAMES = {"diloco": "nesterov"}
+"""What people call differently than the contract."""
+
 
 @dataclass(frozen=True)
 class Traffic:
@@ -34,15 +37,17 @@ class Traffic:
     base: int  # read by every worker that trains, and by the aggregator
     merged: int  # put by the aggregator
     partials: int  # sums of groups: put and read by the aggregator; 0 where all shards are one group
+    state_put: int  # of the server's optimiser, by the aggregator; 0 where the strategy keeps none
+    state_got: int  # the one of the round before
     readers: int  # workers that read the base
 
     @property
     def put(self) -> int:
-        return self.updates + self.merged + self.partials
+        return self.updates + self.merged + self.partials + self.state_put
 
     @property
     def got(self) -> int:
-        return self.readers * self.base + 2 * self.updates + self.base + self.partials
+        return self.readers * self.base + 2 * self.updates + self.base + self.partials + self.state_got
 
 
 def traffic(found: job_pb2.Round, params: int) -> Traffic:
@@ -53,6 +58,8 @@ def traffic(found: job_pb2.Round, params: int) -> Traffic:
         base=found.base.size_bytes,
         merged=found.merged.size_bytes,
         partials=groups * 8 * params if groups > 1 else 0,
+        state_put=found.optimizer_state.size_bytes,
+        state_got=found.base_optimizer_state.size_bytes,
         readers=len({entry.worker for entry in found.manifest}),
     )
 
@@ -67,7 +74,7 @@ def peak_rss_bytes(stack: LocalStack) -> int:
     return total
 
 
-def kernel_bytes_per_s(updates: int) -> float:
+def kernel_bytes_per_s(updates: int, strategy: str) -> float:
     """The aggregator's arithmetic alone, without a store, in a process of its own."""
     command = [
         sys.executable,
@@ -77,17 +84,22 @@ def kernel_bytes_per_s(updates: int) -> float:
         "--json",
         "--updates",
         str(min(updates, 16)),
+        "--strategy",
+        _NAMES.get(strategy, strategy),
     ]
     answer = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
     return float(json.loads(answer.stdout)["kernel_bytes_per_s"])
 
 
-def fold_rates(stack: LocalStack, found: job_pb2.Round) -> dict[str, float]:
+def fold_rates(stack: LocalStack, found: job_pb2.Round, merge_policy: job_pb2.MergePolicy) -> dict[str, float]:
     """Reading and folding that round's updates from the store, without the write, beside reading them alone."""
     assert stack.ports is not None, "the stack runs"
     assert stack.secrets is not None, "the stack runs"
     terms = [merge_pb2.Term(shard=entry.shard, update=entry.update, weight=entry.examples) for entry in found.manifest]
-    work = merge_pb2.MergeWork(base=found.base, groups=[merge_pb2.Group(terms=terms)])
+    state = found.base_optimizer_state if found.HasField("base_optimizer_state") else None
+    work = merge_pb2.MergeWork(
+        base=found.base, groups=[merge_pb2.Group(terms=terms)], policy=merge_policy, optimizer_state=state
+    )
     answer = subprocess.run(
         [sys.executable, "-m", "trainnet.aggregator.bench", "fold", "--json"],
         check=True,
@@ -107,21 +119,28 @@ def fold_rates(stack: LocalStack, found: job_pb2.Round) -> dict[str, float]:
     return rates
 
 
-def measure(console: Console, *, params: int, updates: int, workers: int, data: Path | None) -> dict[str, Any]:
+def measure(
+    console: Console, *, params: int, updates: int, workers: int, data: Path | None, strategy: str = "fedavg"
+) -> dict[str, Any]:
     """All numbers, by their JSON names. Raises LocalError, TrainNetError."""
     size = 4 * params
-    stored = ROUNDS * (2 * updates + 2) + 1 + store_rates.STREAMS * store_rates.objects_per_stream(size)
+    # Two numbers for each weight at most are the state of an optimiser.
+    stored = (
+        ROUNDS * (2 * updates + 2 + (2 if strategy != "fedavg" else 0))
+        + 1
+        + store_rates.STREAMS * store_rates.objects_per_stream(size)
+    )
     with running(console, data=data, workers=workers, need_bytes=(stored + 5 * workers) * size) as stack:
-        job = noop.run_noop(stack, console, params=params, shards=updates, rounds=ROUNDS)
+        job = noop.run_noop(stack, console, params=params, shards=updates, rounds=ROUNDS, merge=strategy)
         found = job.rounds[-1]
         peak = peak_rss_bytes(stack)
         # After the rounds: while the workers start, they take the processor that the store would be measured with.
         with console.status("the object store alone: 4 streams up, 4 streams down"):
             rates = store_rates.measure(stack, size)
         with console.status("reading and folding, without the write"):
-            folding = fold_rates(stack, found)
+            folding = fold_rates(stack, found, job.spec.merge)
     with console.status("the kernel alone"):
-        kernel = kernel_bytes_per_s(updates)
+        kernel = kernel_bytes_per_s(updates, strategy)
     moved = traffic(found, params)
     steps = noop.critical_path(found)
     round_s, making_s = noop.round_seconds(found), noop.making_seconds(found)
@@ -130,6 +149,7 @@ def measure(console: Console, *, params: int, updates: int, workers: int, data: 
         "params": params,
         "updates": updates,
         "workers": workers,
+        "strategy": strategy,
         "bytes_per_s": moved.updates / steps["merge"],
         "kernel_bytes_per_s": kernel,
         "fold_bytes_per_s": folding["fold_bytes_per_s"],
@@ -156,6 +176,9 @@ def merge(
     params: Annotated[int, typer.Option(min=1000, max=20_000_000_000, help="fp32 numbers in the model.")] = 100_000_000,
     updates: Annotated[int, typer.Option(min=1, max=10_000, help="Updates to merge, each another random one.")] = 4,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Workers that make and upload them.")] = 4,
+    strategy: Annotated[
+        str, typer.Option(help="How they are merged: fedavg, fedavgm, diloco, fedadam, fedyogi or fedadagrad.")
+    ] = "fedavg",
     data: Annotated[
         Path | None,
         typer.Option(
@@ -167,7 +190,7 @@ def merge(
     """Measure a round of large updates: the store's share, the merge, its memory."""
     console = Console(stderr=True, highlight=False)
     try:
-        result = measure(console, params=params, updates=updates, workers=workers, data=data)
+        result = measure(console, params=params, updates=updates, workers=workers, data=data, strategy=strategy)
     except LocalError as error:
         fail(error)
     if as_json:

@@ -23,13 +23,23 @@ _ATTEMPT = (
 )
 
 
-def run_noop(stack: LocalStack, console: Console, *, params: int, shards: int, rounds: int) -> job_pb2.Job:
+def run_noop(
+    stack: LocalStack, console: Console, *, params: int, shards: int, rounds: int, merge: str = "fedavg"
+) -> job_pb2.Job:
     """Runs a noop job to its end and answers it with the times of its rounds. Raises TrainNetError."""
     with (
         Client(stack.endpoints.grpc, stack.endpoints.token) as client,
         console.status("the job is being prepared") as status,
     ):
-        job = client.train(None, "noop", rounds=rounds, shards=shards, hyperparameters={"params": params}, name="bench")
+        job = client.train(
+            None,
+            "noop",
+            rounds=rounds,
+            shards=shards,
+            hyperparameters={"params": params},
+            merge=merge,
+            name="bench",
+        )
         job.wait(lambda update: status.update(_doing(update.job)))
     return whole_job(stack.endpoints, job.name)
 

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from statistics import median
 
-from trainnet.aggregator import fold, layout, pipeline
+from trainnet.aggregator import fold, layout, pipeline, policy
 from trainnet.aggregator.objects import Objects
+from trainnet.aggregator.optimizer_state import StateFile, moved
 from trainnet.runtime.store import ObjectStore
 from trainnet.v1.artifact_pb2 import Artifact
 from trainnet.v1.merge_pb2 import MergeWork, Term
@@ -20,10 +21,12 @@ TURNS = 3
 
 
 def measure(store: ObjectStore, work: MergeWork, *, threads: int, slice_bytes: int) -> dict[str, float]:
-    """Bytes of base and updates per second: read and folded, and read alone on four streams. The two take turns and
-    each answers its median, so that what else the machine does weighs on both."""
+    """Bytes of base, updates and state per second: read and folded, and read alone on four streams. The two take turns
+    and each answers its median, so that what else the machine does weighs on both."""
     terms = [term for group in work.groups for term in fold.in_shard_order(group.terms)]
     artifacts = [work.base, *(term.update for term in terms)]
+    if work.HasField("optimizer_state"):
+        artifacts.append(work.optimizer_state)
     total = sum(artifact.size_bytes for artifact in artifacts)
     folded, read = [], []
     for _ in range(TURNS):
@@ -37,9 +40,18 @@ def _fold(store: ObjectStore, work: MergeWork, terms: Sequence[Term], *, threads
     """Seconds of a merge of one group that keeps nothing."""
     header = Objects(store).header(work.base)
     data_size = work.base.size_bytes - header.file.header_size
-    base = fold.AddBase(work.base.key, header.file.header_size, sum(term.weight for term in terms))
-    steps = [*fold.sum_steps(terms, data_size), base]
-    slices = layout.cut(header.file.tensors, slice_bytes, slice_bytes // 4, header_size=header.file.header_size)
+    total = sum(term.weight for term in terms)
+    base = fold.AddBase(work.base.key, header.file.header_size, total)
+    optimizer = policy.optimizer_of(work.policy)
+    last: list[fold.Step] = [base]
+    names: frozenset[str] = frozenset()
+    if optimizer is not None:
+        names = moved(header.file)
+        begin = len(StateFile.of(header.file, names, optimizer).header)
+        last = [fold.Advance(work.optimizer_state.key, begin, total, optimizer), fold.after(base)]
+    steps = [*fold.sum_steps(terms, data_size), *last]
+    elements = slice_bytes // (4 * max(1, len(optimizer.slots) if optimizer is not None else 0))
+    slices = layout.cut(header.file.tensors, slice_bytes, elements, header_size=header.file.header_size, stateful=names)
     began = time.perf_counter()
     pipeline.run(store, steps, slices, lambda _data: None, threads=threads, cancel=threading.Event())
     return time.perf_counter() - began

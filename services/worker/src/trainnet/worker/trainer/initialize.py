@@ -48,7 +48,8 @@ def initialize(spec: InitializeSpec, context: TaskContext) -> TaskResult:
         context.output(write_weights("frozen", context.out / "frozen.safetensors", whole.weights()))
         trained = lora.adapt(whole, family, spec.model, spec.seed)
         parameters = sum(parameter.numel() for parameter in trained.module.parameters())
-    context.output(write_weights("base", context.out / "base.safetensors", trained.weights()))
+    weights, buffers = trained.weights(), trained.buffers()
+    context.output(write_weights("base", context.out / "base.safetensors", weights, buffers))
     shutil.rmtree(scratch)
     return TaskResult(
         initialize=InitializeResult(

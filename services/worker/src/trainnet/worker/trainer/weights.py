@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from trainnet.runtime.tensors import SafetensorsError, TensorFile, build_header, numpy_dtype, read_header
+from trainnet.runtime.tensors import BUFFERS, SafetensorsError, TensorFile, build_header, numpy_dtype, read_header
 from trainnet.worker.errors import TaskError
 from trainnet.worker.protocol import OutputFile
 from trainnet.worker.trainer.files import HashedFile
@@ -60,10 +61,14 @@ def load_into(model: torch.nn.Module, weights: Mapping[str, torch.Tensor]) -> No
     model.load_state_dict(dict(weights))
 
 
-def write_weights(output: str, path: Path, weights: Mapping[str, torch.Tensor]) -> OutputFile:
-    """Writes tensors as F32 in the order given. The same tensors give the same bytes."""
+def write_weights(
+    output: str, path: Path, weights: Mapping[str, torch.Tensor], buffers: Sequence[str] = ()
+) -> OutputFile:
+    """Writes tensors as F32 in the order given; the header names those that are buffers. The same tensors give the same
+    bytes."""
+    metadata = {BUFFERS: json.dumps(list(buffers))} if buffers else None
     with HashedFile(output, path) as file:
-        file.write(build_header((name, "F32", tuple(tensor.shape)) for name, tensor in weights.items()))
+        file.write(build_header(((name, "F32", tuple(tensor.shape)) for name, tensor in weights.items()), metadata))
         for tensor in weights.values():
             values = np.ascontiguousarray(tensor.detach().to("cpu", torch.float32).numpy(), dtype="<f4")
             if values.size:

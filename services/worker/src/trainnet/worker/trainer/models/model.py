@@ -49,6 +49,12 @@ class Model:
                 found[name] = tensor.detach()
         return found
 
+    def buffers(self) -> list[str]:
+        """Those of `weights` that no gradient moves, such as running means: of their updates the plain mean is taken,
+        whatever the server's optimiser does with the others."""
+        learnt = {name for name, _ in self.module.named_parameters(remove_duplicate=False)}
+        return [name for name in self.weights() if name not in learnt]
+
     def load(self, weights: Mapping[str, Tensor]) -> None:
         """Puts weights in; they must be exactly the model's. Raises TaskError naming the first tensor that differs."""
         own = self.weights()
