@@ -7,14 +7,22 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from services.aggregator.tests.policies import POLICIES
+from trainnet.aggregator.check import Checker
 from trainnet.aggregator.engine import Engine
 from trainnet.aggregator.errors import Cancelled, Unmergeable
 from trainnet.aggregator.objects import Objects
 from trainnet.aggregator.output import KeyTakenError
+from trainnet.aggregator.work import Worker
 from trainnet.runtime.store import ObjectNotFound, ObjectStore
-from trainnet.v1.merge_pb2 import Group, MergeWork, SumWork, Term
+from trainnet.runtime.tensors import numpy_dtype, read_header
+from trainnet.v1.job_pb2 import MergePolicy
+from trainnet.v1.merge_pb2 import Group, MergeTask, MergeWork, ReportMergeRequest, SumWork, Term
 
 WEIGHTS = [3.0, 100.0, 7.5, 1.0, 12.0]
 Model = Any
@@ -142,3 +150,123 @@ def test_a_shard_counts_once(store: ObjectStore, small: Model) -> None:
     terms = terms_of(small, [1.0])
     with pytest.raises(Unmergeable, match="twice"):
         engine(store).merge(MergeWork(groups=one_group(terms * 2), base=small.base(), key=small.key()))
+
+
+def with_optimizer(model: Model, policy: MergePolicy, terms: list[Term], **work: Any) -> MergeWork:
+    groups = work.pop("groups", one_group(terms))
+    return MergeWork(groups=groups, policy=policy, key=model.key(), optimizer_key=model.key(), **work)
+
+
+@pytest.mark.parametrize("strategy", POLICIES)
+def test_the_state_is_a_file_that_others_can_read(store: ObjectStore, model: Model, strategy: str) -> None:
+    policy, base, terms = POLICIES[strategy], model.base(), terms_of(model)
+    outcome = engine(store).merge(with_optimizer(model, policy, terms, base=base))
+    assert outcome.state is not None
+    data = model.read(outcome.state)
+    assert outcome.state_sha256 == hashlib.sha256(data).hexdigest()
+    found = read_header(lambda offset, size: data[offset : offset + size], len(data))
+    (tensor,) = found.tensors
+    slots = {"fedadam": "first,second", "fedyogi": "first,second", "fedadagrad": "second"}.get(strategy, "momentum")
+    assert found.metadata == {"slots": slots}
+    weights = sum(rows for name, dtype, shape in model.tensors if dtype == "F32" for rows in [int(np.prod(shape))])
+    assert (tensor.name, tensor.dtype, tensor.shape) == ("state", "F32", (weights, len(slots.split(","))))
+    assert np.isfinite(np.frombuffer(data[found.header_size :], numpy_dtype("F32"))).all()
+
+
+def test_a_report_tells_of_the_state(store: ObjectStore, small: Model) -> None:
+    objects = Objects(store)
+    worker = Worker(Checker(store, objects, slice_bytes=65_536), engine(store))
+    work = with_optimizer(small, POLICIES["diloco"], terms_of(small), base=small.base())
+    told = worker.do(MergeTask(fence=7, merge=work), threading.Event())
+    assert isinstance(told, ReportMergeRequest)
+    assert (told.fence, told.optimizer_state.key) == (7, work.optimizer_key)
+    assert told.optimizer_state_sha256 == hashlib.sha256(small.read(told.optimizer_state)).hexdigest()
+    mean = MergeWork(groups=work.groups, base=work.base, key=small.key())
+    told = worker.do(MergeTask(fence=8, merge=mean), threading.Event())
+    assert isinstance(told, ReportMergeRequest)
+    assert not told.HasField("optimizer_state")
+    assert not told.optimizer_state_sha256
+
+
+class Dying(ObjectStore):
+    """Cancels a merge after so many reads, as if the process died there."""
+
+    def arm(self, after: int, cancel: threading.Event) -> None:
+        self.left, self.cancel = after, cancel
+
+    def read_into(self, key: str, offset: int, view: memoryview) -> None:
+        super().read_into(key, offset, view)
+        self.left -= 1
+        if self.left <= 0:
+            self.cancel.set()
+
+
+@pytest.fixture
+def dying(weed: Any) -> Any:
+    with Dying(weed.credentials, endpoint=weed.endpoint) as opened:
+        yield opened
+
+
+@pytest.mark.timeout(300)
+@given(data=st.data())
+@settings(deadline=None, max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_arrivals_slices_threads_groups_and_deaths_do_not_matter(
+    store: ObjectStore, dying: Dying, large: Model, data: st.DataObject
+) -> None:
+    strategy = data.draw(st.sampled_from(sorted(POLICIES)))
+    weights = data.draw(st.lists(st.sampled_from([0.0, 1.0, 7.5, 1e9]), min_size=1, max_size=4).filter(any))
+    base, terms = large.base(), terms_of(large, weights)
+    first = engine(store).merge(with_optimizer(large, POLICIES[strategy], terms, base=base))
+    state = data.draw(st.sampled_from([None, first.state]))
+    whole = with_optimizer(large, POLICIES[strategy], terms, base=base, optimizer_state=state)
+    want = engine(store).merge(whole)
+
+    again = with_optimizer(
+        large,
+        POLICIES[strategy],
+        [],
+        groups=one_group(data.draw(st.permutations(terms))),
+        base=base,
+        optimizer_state=state,
+    )
+    threads, slice_bytes = data.draw(st.integers(1, 3)), data.draw(st.integers(300_000, 3_000_000))
+    cancel = threading.Event()
+    dying.arm(data.draw(st.integers(1, 20)), cancel)
+    try:
+        found = engine(dying, threads, slice_bytes).merge(again, cancel)
+    except Cancelled:
+        for key in (again.key, again.optimizer_key):
+            with pytest.raises(ObjectNotFound):
+                store.stat(key)
+        found = engine(store, threads, slice_bytes).merge(again)
+    assert (found.sha256, found.state_sha256) == (want.sha256, want.state_sha256)
+
+
+@pytest.mark.parametrize("strategy", POLICIES)
+def test_partial_sums_and_an_optimiser(store: ObjectStore, large: Model, strategy: str) -> None:
+    base, terms = large.base(), terms_of(large)
+    groups = in_groups(terms, 2, large.prefix)
+    plain = engine(store).merge(with_optimizer(large, POLICIES[strategy], [], groups=groups, base=base))
+    for group in groups:
+        engine(store).sum(SumWork(group=group.group, terms=group.terms, base=base, key=group.partial_key))
+    summed = engine(store).merge(with_optimizer(large, POLICIES[strategy], [], groups=groups[::-1], base=base))
+    assert (plain.sha256, plain.state_sha256) == (summed.sha256, summed.state_sha256)
+
+
+def test_a_state_of_another_model(store: ObjectStore, small: Model) -> None:
+    work = with_optimizer(small, POLICIES["diloco"], terms_of(small), base=small.base())
+    work.optimizer_state.CopyFrom(small.put("state", b"12345678"))
+    with pytest.raises(Unmergeable, match="8 bytes"):
+        engine(store).merge(work)
+    work.ClearField("optimizer_key")
+    with pytest.raises(Unmergeable, match="no key"):
+        engine(store).merge(work)
+
+
+def test_a_second_try_finds_its_own_state(store: ObjectStore, model: Model) -> None:
+    """The first one died between its two files."""
+    work = with_optimizer(model, POLICIES["fedadam"], terms_of(model), base=model.base())
+    first = engine(store).merge(work)
+    store.delete([work.key])
+    second = engine(store).merge(work)
+    assert (first.merged, first.state) == (second.merged, second.state)

@@ -56,4 +56,11 @@ class Worker:
 
     def _merge(self, fence: int, work: MergeWork, cancel: threading.Event) -> Report:
         outcome = self._engine.merge(work, cancel)
-        return ReportMergeRequest(fence=fence, merged=outcome.merged, sha256=outcome.sha256, timings=outcome.timings)
+        return ReportMergeRequest(
+            fence=fence,
+            merged=outcome.merged,
+            sha256=outcome.sha256,
+            timings=outcome.timings,
+            optimizer_state=outcome.state,
+            optimizer_state_sha256=outcome.state_sha256,
+        )
