@@ -13,7 +13,7 @@ from trainnet.worker.errors import TaskError
 from trainnet.worker.trainer.models.hub import fetch
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-REMEDIES = r"upload the model's folder with `trainnet models upload FOLDER`, or run a trusted worker that has network"
+REMEDIES = "upload its folder with `trainnet models upload FOLDER`, or run a trusted worker with network"
 
 
 class Hub:
@@ -99,6 +99,6 @@ def test_nobody_of_that_name(hub: Hub, tmp_path: Path) -> None:
 
 def test_no_way_there(tmp_path: Path) -> None:
     # Nobody listens on the discard port, as on a machine without a network.
-    with pytest.raises(TaskError, match=rf"someone/model@main from this worker \(ConnectError\): {REMEDIES}") as caught:
+    with pytest.raises(TaskError, match=rf"the hub for someone/model@main \(ConnectError\): {REMEDIES}") as caught:
         fetch("someone/model@main", tmp_path, "http://127.0.0.1:9")
     assert caught.value.reason == "WORKER"

@@ -56,7 +56,7 @@ def fetch(name: str, target: Path, endpoint: str | None = None) -> str:
     except (httpx2.HTTPError, OfflineModeIsEnabled, OSError) as error:
         raise TaskError(
             "WORKER",
-            f"the hub cannot be reached for {name} from this worker ({type(error).__name__}): upload the model's "
-            "folder with `trainnet models upload FOLDER`, or run a trusted worker that has network",
+            f"no network to the hub for {name} ({type(error).__name__}): upload its folder with "
+            "`trainnet models upload FOLDER`, or run a trusted worker with network",
         ) from error
     return commit
