@@ -75,7 +75,7 @@ def as_codes(values: pa.Array, names: pa.Array, read: Callable[[pa.Array], pa.Ar
     """
     if not pa.types.is_dictionary(values.type):
         values = values.dictionary_encode()
-    return pc.index_in(read(values.dictionary), value_set=names).take(values.indices)
+    return pc.take(pc.index_in(read(values.dictionary), value_set=names), values.indices, boundscheck=False)
 
 
 def held_out(values: pa.Array) -> tuple[NDArray[np.bool_], pa.Array]:
