@@ -9,10 +9,7 @@ size of the model nor on the number of updates, and checks each one's digest on 
 from __future__ import annotations
 
 import hashlib
-import http.client
 import json
-import time
-import urllib.parse
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,8 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainnet.client._optimizers import KNOWN, Optimizer
-from trainnet.v1.artifact_pb2 import Artifact
+from trainnet.client._verify_source import Source, VerifyError
 from trainnet.v1.job_pb2 import ManifestEntry, MergeStrategy, Round
+
+__all__ = ["Progress", "Verification", "VerifyError", "verify_round"]
 
 Doubles = NDArray[np.float64]
 Tensors = list[tuple[int, int, str, str, tuple[int, ...]]]
@@ -30,18 +29,11 @@ Tensors = list[tuple[int, int, str, str, tuple[int, ...]]]
 
 # Elements of a stretch: three fp64 arrays of this length are the memory of a verification.
 _STRETCH = 1 << 20
-_MAX_HEADER = 100_000_000
-_TRIES = 4
-_TIMEOUT_SECONDS = 60.0
 _KINDS = {
     "BOOL": "|u1", "U8": "|i1", "I8": "|i1", "U16": "<i2", "I16": "<i2", "U32": "<i4", "I32": "<i4",
     "U64": "<i8", "I64": "<i8", "F16": "<f2", "BF16": "<u2", "F32": "<f4", "F64": "<f8",
 }  # fmt: skip
 _FLOATS = frozenset({"F16", "BF16", "F32", "F64"})
-
-
-class VerifyError(Exception):
-    """The round cannot be recomputed; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -88,11 +80,11 @@ def verify_round(found: Round, progress: Progress | None = None) -> Verification
         if progress is not None:
             progress(done, size)
 
-    base = _Source("base", found.base, count)
-    sources = {entry.shard: _Source(f"shard {entry.shard}", entry.update, count) for entry in found.manifest}
+    base = Source("base", found.base, count)
+    sources = {entry.shard: Source(f"shard {entry.shard}", entry.update, count) for entry in found.manifest}
     if len(sources) != len(found.manifest):
         raise VerifyError(f"{found.name} names a shard twice")
-    state = _Source("optimizer state", inputs[-1], count) if found.HasField("base_optimizer_state") else None
+    state = Source("optimizer state", inputs[-1], count) if found.HasField("base_optimizer_state") else None
     read = [base, *sources.values(), *([state] if state else [])]
     try:
         sha256, state_sha256 = _recompute(
@@ -126,11 +118,11 @@ def _groups(manifest: Any, group_size: int) -> list[list[tuple[int, float]]]:
 
 
 def _recompute(
-    base: _Source,
-    sources: dict[int, _Source],
+    base: Source,
+    sources: dict[int, Source],
     groups: list[list[tuple[int, float]]],
     optimizer: Optimizer | None,
-    state: _Source | None,
+    state: Source | None,
 ) -> tuple[str, str]:
     """SHA-256 of the merged weights, and of the optimiser's new state where there is one."""
     total_weight = 0.0
@@ -166,7 +158,7 @@ def _recompute(
 class _States:
     """The optimiser's states, read and made anew from the first element to the last; without one, nothing."""
 
-    def __init__(self, optimizer: Optimizer | None, old: _Source | None, base: bytes, tensors: Tensors) -> None:
+    def __init__(self, optimizer: Optimizer | None, old: Source | None, base: bytes, tensors: Tensors) -> None:
         self._optimizer, self._old = optimizer, old
         if optimizer is None:
             if old is not None:
@@ -273,105 +265,3 @@ def _to_bf16(values: Doubles) -> NDArray[np.uint16]:
     bits = np.where(np.isinf(magnitude), 0x7F80, np.where(up, above, below))
     bits = np.where(np.isnan(values), 0x7FC0, bits | np.where(np.signbit(values) & ~np.isnan(values), 0x8000, 0))
     return bits.astype("<u2")
-
-
-class _Source:
-    """An artifact, read once from its first byte to its last, and hashed on the way."""
-
-    def __init__(self, name: str, artifact: Artifact, count: Callable[[int], None]) -> None:
-        self.name, self._artifact, self._count = name, artifact, count
-        self._position = 0
-        self._header: bytes | None = None
-        self._whole = hashlib.sha256()
-        self._part = hashlib.sha256()
-        self._parts: list[bytes] = []
-        self._connection: http.client.HTTPConnection | None = None
-
-    def read_header(self) -> bytes:
-        """The header with its length field; the first call reads it."""
-        if self._header is None:
-            length = self.read(8)
-            size = int.from_bytes(length, "little")
-            if size > min(_MAX_HEADER, self._artifact.size_bytes - 8):
-                raise VerifyError(f"{self.name} is no safetensors file: its header would have {size} bytes")
-            self._header = bytes(length + self.read(size))
-        return self._header
-
-    def read(self, length: int) -> bytearray:
-        """The next bytes."""
-        data = bytearray(length)
-        if length:
-            self._fetch(memoryview(data))
-        self._position += length
-        self._hash(memoryview(data))
-        self._count(length)
-        return data
-
-    def _hash(self, data: memoryview) -> None:
-        part_size = self._artifact.part_size_bytes
-        if not part_size:
-            self._whole.update(data)
-            return
-        position = self._position - len(data)
-        while data:
-            taken = min(len(data), part_size - position % part_size)
-            self._part.update(data[:taken])
-            position, data = position + taken, data[taken:]
-            if position % part_size == 0:
-                self._end_part()
-
-    def _end_part(self) -> None:
-        self._parts.append(self._part.digest())
-        self._part = hashlib.sha256()
-
-    def digest_matches(self) -> bool:
-        """Whether all has been read and has the artifact's digest."""
-        artifact = self._artifact
-        if self._position != artifact.size_bytes:
-            return False
-        if not artifact.part_size_bytes:
-            return artifact.digest == f"sha256:{self._whole.hexdigest()}"
-        if self._position % artifact.part_size_bytes:
-            self._end_part()
-        composite = hashlib.sha256(b"".join(self._parts)).hexdigest()
-        return artifact.digest == f"sha256-parts:{composite}/{len(self._parts)}"
-
-    def _fetch(self, view: memoryview) -> None:
-        for attempt in range(_TRIES):
-            try:
-                return self._request(view)
-            except (OSError, http.client.HTTPException) as error:
-                self.close()
-                if attempt == _TRIES - 1:
-                    raise VerifyError(f"{self.name} cannot be read: {error}") from error
-                time.sleep(0.2 * 2**attempt)
-        return None
-
-    def _request(self, view: memoryview) -> None:
-        request = self._artifact.download
-        url = urllib.parse.urlsplit(request.url)
-        if self._connection is None:
-            kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
-            self._connection = kind(url.netloc, timeout=_TIMEOUT_SECONDS)
-        last = self._position + len(view) - 1
-        headers = {**request.headers, "Range": f"bytes={self._position}-{last}"}
-        self._connection.request(request.method or "GET", f"{url.path}?{url.query}", headers=headers)
-        response = self._connection.getresponse()
-        if response.status >= 500:
-            response.read()
-            raise http.client.HTTPException(f"HTTP {response.status}")
-        if response.status not in (200, 206) or response.length != len(view):
-            self.close()
-            remedy = "; its URL has expired, start again" if response.status == 403 else ""
-            raise VerifyError(f"{self.name} cannot be read: HTTP {response.status}{remedy}")
-        filled = 0
-        while filled < len(view):
-            got = response.readinto(view[filled:])
-            if not got:
-                raise http.client.HTTPException("the connection ended early")
-            filled += got
-
-    def close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None

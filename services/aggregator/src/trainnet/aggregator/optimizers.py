@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 from trainnet.aggregator.kernels import F32_MAX, Acc, Bytes, Scratch
 from trainnet.aggregator.layout import Slice
 
+BLOCK = 32 * 1024
+"""Elements moved at a time: a step goes through several arrays, all of which are to stay in the cache."""
+
 Rows = NDArray[np.float32]
 """States of elements that follow each other: a row for each, a column for each number that it consists of."""
 
@@ -118,11 +121,11 @@ class Adagrad:
 def advance(acc: Acc, state: Bytes, where: Slice, total: float, optimizer: Optimizer, scratch: Scratch) -> None:
     """acc = the optimiser's step for acc / total, the mean; where an element has no state, the mean itself. `state`,
     the states of the slice, moves on in place."""
-    rows = state.view("<f4").reshape(-1, len(optimizer.slots))
+    rows, block = state.view("<f4").reshape(-1, len(optimizer.slots)), min(BLOCK, scratch.block)
     with np.errstate(all="ignore"):
         for piece in where.pieces:
-            for begin in range(0, piece.count, scratch.block):
-                mean = acc[piece.first + begin : piece.first + min(begin + scratch.block, piece.count)]
+            for begin in range(0, piece.count, block):
+                mean = acc[piece.first + begin : piece.first + min(begin + block, piece.count)]
                 np.divide(mean, total, out=mean)
                 if piece.state >= 0:
                     np.clip(mean, -F32_MAX, F32_MAX, out=mean)

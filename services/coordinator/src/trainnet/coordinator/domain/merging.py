@@ -19,6 +19,10 @@ NUMBERS = ("server_learning_rate", "server_momentum", "beta1", "beta2", "epsilon
 """All that some strategy has."""
 
 
+_ALSO = {"NESTEROV": "NESTEROV (diloco)"}
+"""What else people call a strategy."""
+
+
 class BadPolicy(ValueError):
     """A policy that makes no sense; `field` is the number at fault."""
 
@@ -38,6 +42,7 @@ def complete(strategy: str, given: Mapping[str, float]) -> dict[str, float]:
     for field in given:
         if field not in known:
             has = f"it has {', '.join(known)}" if known else "it has no numbers"
-            users = ", ".join(name for name, numbers in STRATEGIES.items() if field in numbers)
-            raise BadPolicy(field, f"{strategy} has no {field} ({has}): leave it out, or choose one of {users}")
+            users = ", ".join(_ALSO.get(name, name) for name, numbers in STRATEGIES.items() if field in numbers)
+            said = _ALSO.get(strategy, strategy)
+            raise BadPolicy(field, f"{said} has no {field} ({has}): leave it out, or choose one of {users}")
     return {**known, **given}
