@@ -7,6 +7,7 @@ from typing import Any
 from google.protobuf.struct_pb2 import Struct
 
 from trainnet.coordinator.domain.catalog import ARCHITECTURES
+from trainnet.coordinator.domain.catalog.types import BadHyperparameter
 from trainnet.local.bench import generated
 from trainnet.local.bench.bare import BareProcess, write
 from trainnet.local.bench.trainer import BenchTrainer
@@ -27,7 +28,10 @@ async def measure(
     async with BenchTrainer(folder / "trainer", threads) as trainer:
         prepared = await trainer.prepare(source, kind)
         hyperparameters = Struct()
-        hyperparameters.update(ARCHITECTURES[architecture].complete(given))
+        try:
+            hyperparameters.update(ARCHITECTURES[architecture].complete(given))
+        except BadHyperparameter as error:
+            raise LocalError(f"--set: {error}") from error
         model = ModelSpec(architecture=architecture, hyperparameters=hyperparameters, schema=prepared.schema)
         inputs = {"sample": prepared.sample} if prepared.sample else {}
         _, made = await trainer.run(TaskSpec(initialize=InitializeSpec(model=model, seed=1)), inputs)

@@ -32,7 +32,7 @@ def worker(
     """Samples a second inside the worker's trainer process, beside a bare torch loop on the same shard."""
     from trainnet.local.bench.turns import measure  # torch takes its time
 
-    given = dict(item.partition("=")[::2] for item in set_ or [])
+    given = {name: _value(text) for name, _, text in (item.partition("=") for item in set_ or [])}
     console = Console(stderr=True, highlight=False)
     try:
         with tempfile.TemporaryDirectory(prefix="trainnet-bench-") as folder, console.status("training, in turns"):
@@ -57,3 +57,11 @@ def worker(
         f"{architecture}: {result['samples_per_s']:,.0f} samples/s in the worker, {result['bare_samples_per_s']:,.0f} "
         f"in the bare loop: {result['ratio']:.3f} of it (median of {repeats})"
     )
+
+
+def _value(text: str) -> object:
+    """A number, a list or true as JSON has them; anything else is a word."""
+    try:
+        return json_module.loads(text)
+    except ValueError:
+        return text

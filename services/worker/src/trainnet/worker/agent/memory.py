@@ -10,7 +10,10 @@ _INTERVAL = 0.1
 
 
 async def exceeded(pid: int, limit: int) -> int | None:
-    """Returns once the process holds more than `limit` bytes resident, with how many; None once it has ended.
+    """Returns once the process holds more than `limit` bytes of its own, with how many; None once it has ended.
+
+    Pages of files do not count where the system tells them apart: it takes those of mapped inputs back when it needs
+    them.
 
     Looks ten times a second: limits that the system enforces by itself count address space, of which PyTorch reserves
     far more than it uses, and end in errors that name no limit.
@@ -18,7 +21,8 @@ async def exceeded(pid: int, limit: int) -> int | None:
     try:
         process = psutil.Process(pid)
         while True:
-            taken = int(process.memory_info().rss)
+            held = process.memory_info()
+            taken = int(held.rss - getattr(held, "shared", 0))
             if taken > limit:
                 return taken
             await asyncio.sleep(_INTERVAL)

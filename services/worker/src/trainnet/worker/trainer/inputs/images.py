@@ -89,7 +89,8 @@ def decode_image(data: bytes | None, height: int, width: int, channels: int, row
     try:
         with Image.open(io.BytesIO(data or b""), formats=("PNG", "JPEG")) as image:
             image.draft(None, (width, height))
-            picture: Image.Image = image.convert("L" if channels == 1 else "RGB")
+            mode = "L" if channels == 1 else "RGB"
+            picture: Image.Image = image if image.mode == mode else image.convert(mode)
             if picture.size != (width, height):
                 picture = picture.resize((width, height), Image.Resampling.BILINEAR)
             pixels = np.asarray(picture, dtype=np.uint8)
