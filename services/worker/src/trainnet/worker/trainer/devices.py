@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 
 import torch
 
@@ -75,8 +74,3 @@ def free_memory(device: torch.device) -> None:
         torch.cuda.empty_cache()
     elif device.type == "mps":
         torch.mps.empty_cache()
-
-
-def quiet_compiler() -> None:
-    """A compiler's remarks on shapes and precision are for its developers."""
-    warnings.filterwarnings("ignore", module=r"torch\._(dynamo|inductor)")
