@@ -177,6 +177,8 @@ def test_a_folder_that_does_not_fit(scene: Scene, tmp_path: Path) -> None:
         (r"vocab_size", {"vocab_size": 7}),
         (r"hidden_size is 99999999", {"hidden_size": 99_999_999}),
         (r"num_hidden_layers is 1000000", {"num_hidden_layers": 1_000_000}),
+        (r"hidden_size is '32', of the wrong type", {"hidden_size": "32"}),
+        (r"vocab_size is '\[1\]', of the wrong type", {"vocab_size": [1]}),
         (r"config.json is no JSON", {"change": {"config.json": b"{" * 9}}),
         (r"config.json is no JSON", {"change": {"config.json": b"[" * 100_000}}),
         (r"no config.json", {"change": {"config.json": None}}),

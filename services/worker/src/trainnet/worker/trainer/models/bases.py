@@ -146,17 +146,18 @@ class FileBase:
 
 def load_folder(family: Family, path: Path, config: Any, *, exact: bool) -> Mapping[str, Tensor]:
     """Tensors by the names of this version of transformers; those that do not fit are an error, but for the head."""
-    state = torch.get_rng_state()
-    module, found = family.model_class().from_pretrained(
-        path,
-        config=config,
-        dtype=torch.float32,
-        use_safetensors=True,
-        local_files_only=True,
-        output_loading_info=True,
-        ignore_mismatched_sizes=True,
-    )
-    torch.set_rng_state(state)
+    try:
+        module, found = family.model_class().from_pretrained(
+            path,
+            config=config,
+            dtype=torch.float32,
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+        )
+    except Exception as error:  # transformers says what is wrong by whatever comes to hand
+        raise TaskError("TASK", f"the base's weights cannot be loaded: {error}") from error
     absent = set(found["missing_keys"]) | {name for name, *_ in found["mismatched_keys"]}
     shapes = {name: tuple(given) for name, given, _ in found["mismatched_keys"]}
     own = Model(module, *([None] * 2)).weights()  # type: ignore[arg-type]  # for its names alone

@@ -82,8 +82,11 @@ def base_fields(family: Family, parts: Parts) -> dict[str, Any]:
         raise TaskError(
             "TASK", f"the base's config.json says model_type {kind!r}, the architecture is {family.architecture!r}"
         )
-    fields = {name: content[name] for name in fields_of(family) if content.get(name) is not None}
+    known = fields_of(family)
+    fields = {name: content[name] for name in known if content.get(name) is not None}
     for name, value in fields.items():
+        if not _is_of(value, known[name]):
+            raise TaskError("TASK", f"the base's config.json: {name} is {str(value)[:50]!r}, of the wrong type")
         _check_sane(f"the base's config.json: {name}", name, value)
     return fields
 
@@ -156,6 +159,22 @@ def _kinds(field: dataclasses.Field[Any]) -> frozenset[str]:
     kind = field.type
     words = {part.strip() for part in (kind if isinstance(kind, str) else _name(kind)).split("|")}
     return frozenset(words & set(_SCALAR_WORDS))
+
+
+def _is_of(value: Any, field: dataclasses.Field[Any]) -> bool:
+    kinds = _kinds(field)
+    match value:
+        case bool():
+            return "bool" in kinds
+        case int():
+            return bool({"int", "float"} & kinds)
+        case float():
+            return "float" in kinds
+        case str():
+            return "str" in kinds
+        case list():
+            return "list" in str(field.type) and all(isinstance(item, int) for item in value)
+    return False
 
 
 def _name(kind: Any) -> str:

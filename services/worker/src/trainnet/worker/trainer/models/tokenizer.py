@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from trainnet.worker.errors import TaskError
@@ -10,20 +12,21 @@ from trainnet.worker.trainer.inputs.tokens import END_OF_TEXT, load_tokenizer
 from trainnet.worker.trainer.models.bundle import TOKENIZER, TOKENIZER_CONFIG, Parts, from_json, to_json
 
 VOCABULARIES = ("vocab.txt", "vocab.json", "merges.txt")
+# What finds out whether a tokenizer works at all: nothing, words, and what hardly any vocabulary has.
+_TRIALS = ("", "The quick brown fox, 42 times.", "日本 \n\t🙂 \u0301\u200d")
 _TOKENS = ("bos_token", "eos_token", "unk_token", "pad_token", "cls_token", "sep_token", "mask_token")
 
 
 def base_tokenizer(architecture: str, files: Parts, max_length: int) -> dict[str, bytes]:
     """tokenizer.json and tokenizer_config.json. Raises TaskError where the base has none that we can read."""
     settings = from_json(files, TOKENIZER_CONFIG)
-    if TOKENIZER in files:
-        tokenizer = load_tokenizer(files[TOKENIZER])
-    elif architecture in {"bert", "distilbert"} and "vocab.txt" in files:
-        tokenizer = _word_pieces(files["vocab.txt"], lowercase=settings.get("do_lower_case") is not False)
-    elif architecture == "gpt2" and {"vocab.json", "merges.txt"} <= files.keys():
-        tokenizer = _byte_pairs(files)
-    else:
-        raise TaskError("TASK", "the base brings no tokenizer: its folder needs a tokenizer.json")
+    with _panics_as_errors():
+        tokenizer = _find(architecture, files, settings)
+        if getattr(tokenizer.model, "dropout", None):
+            tokenizer.model.dropout = None  # other tokens for the same text each time
+        for text in _TRIALS:
+            tokenizer.encode(text)
+        serialized = tokenizer.to_str(pretty=False).encode()
     tokens = {name: _content(settings[name]) for name in _TOKENS if name in settings}
     known = {name: token for name, token in tokens.items() if token and tokenizer.token_to_id(token) is not None}
     config = {
@@ -33,7 +36,28 @@ def base_tokenizer(architecture: str, files: Parts, max_length: int) -> dict[str
         "clean_up_tokenization_spaces": False,
         **(known or _usual_tokens(tokenizer)),
     }
-    return {TOKENIZER: tokenizer.to_str(pretty=False).encode(), TOKENIZER_CONFIG: to_json(config)}
+    return {TOKENIZER: serialized, TOKENIZER_CONFIG: to_json(config)}
+
+
+@contextmanager
+def _panics_as_errors() -> Iterator[None]:
+    """The library panics over some broken files, which is no Exception and would end the trainer."""
+    try:
+        yield
+    except (TaskError, KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:
+        raise TaskError("TASK", f"the base's tokenizer does not work: {error}") from error
+
+
+def _find(architecture: str, files: Parts, settings: Mapping[str, Any]) -> Any:
+    if TOKENIZER in files:
+        return load_tokenizer(files[TOKENIZER])
+    if architecture in {"bert", "distilbert"} and "vocab.txt" in files:
+        return _word_pieces(files["vocab.txt"], lowercase=settings.get("do_lower_case") is not False)
+    if architecture == "gpt2" and {"vocab.json", "merges.txt"} <= files.keys():
+        return _byte_pairs(files)
+    raise TaskError("TASK", "the base brings no tokenizer: its folder needs a tokenizer.json")
 
 
 def _content(token: Any) -> str:
