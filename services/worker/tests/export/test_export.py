@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -169,7 +170,10 @@ def test_the_card(scene: Scene) -> None:
     assert "value: 0.7" in matter
     # What an owner writes is text, never markup.
     assert r"# Mine \| \<b\>bold\</b\>" in card
+    sha256 = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
     for line in (
+        f"`model.safetensors` SHA-256 `{sha256}`",
+        "one pass over every shard",
         "starting from `someone/encoder@main`",
         "Dealt out stratified to 2 shards with seed 4; 5 rows were held out.",
         "| text | text | 0 |",

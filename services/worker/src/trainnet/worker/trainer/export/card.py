@@ -25,7 +25,7 @@ _MOST_ROWS = 50
 _METRICS = ("accuracy", "perplexity", "word_error_rate", "loss")
 
 
-def write(spec: ExportSpec, files: Sequence[str]) -> str:
+def write(spec: ExportSpec, files: Sequence[str], weights_sha256: str) -> str:
     """The whole card. `files` are the folder's others."""
     sections = [
         _front_matter(spec),
@@ -34,7 +34,7 @@ def write(spec: ExportSpec, files: Sequence[str]) -> str:
         _data(spec),
         _training(spec),
         _results(spec, files),
-        _provenance(spec),
+        _provenance(spec, weights_sha256),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
 
@@ -110,7 +110,7 @@ def _data(spec: ExportSpec) -> str:
         for missing in [f"{column.missing:,}"]
     ]
     lines.append(_table(("column", "kind", "missing"), columns))
-    if schema.classes:
+    if schema.classes and spec.model.architecture != "gpt2":
         lines.append(f"The label is `{_code(schema.label)}`.")
         lines.append(_table(("class", "rows"), [(_text(item.name), f"{item.rows:,}") for item in schema.classes]))
     elif schema.label_is_text:
@@ -120,7 +120,8 @@ def _data(spec: ExportSpec) -> str:
 
 
 def _training(spec: ExportSpec) -> str:
-    work = f"{spec.local_steps} optimiser steps" if spec.local_steps else f"{spec.epochs} passes"
+    passes = "one pass" if spec.epochs <= 1 else f"{spec.epochs} passes"
+    work = f"{spec.local_steps} optimiser steps" if spec.local_steps else passes
     values = []
     for name, value in sorted(spec.model.hyperparameters.fields.items()):
         match value.WhichOneof("kind"):
@@ -161,7 +162,7 @@ def _results(spec: ExportSpec, files: Sequence[str]) -> str:
     return "\n\n".join(parts)
 
 
-def _provenance(spec: ExportSpec) -> str:
+def _provenance(spec: ExportSpec, weights_sha256: str) -> str:
     rows = [
         (str(record.number), f"`{record.merged_sha256}`", str(len(record.updates) or ""))
         for record in _thinned(spec.rounds)
@@ -170,7 +171,8 @@ def _provenance(spec: ExportSpec) -> str:
     lines = [
         "## Provenance",
         (
-            f"Initial weights `{spec.initial_digest}`, merged weights of round {spec.round} `{spec.weights.digest}`. "
+            f"Initial weights `{spec.initial_digest}`, merged weights of round {spec.round} `{spec.weights.digest}`, "
+            f"`model.safetensors` SHA-256 `{weights_sha256}`. "
             "`provenance.json` has all of this for programs."
         ),
         _table(("round", "merged SHA-256", "updates"), rows),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from pathlib import Path
 
@@ -33,7 +34,9 @@ def export(spec: ExportSpec, context: TaskContext) -> TaskResult:
         (folder / name).write_bytes(image)
     (folder / "provenance.json").write_bytes(to_json(provenance(spec)))
     files = sorted(path.name for path in folder.iterdir())
-    (folder / "README.md").write_text(card.write(spec, files), encoding="utf-8")
+    with (folder / WEIGHTS).open("rb") as weights:
+        sha256 = hashlib.file_digest(weights, "sha256").hexdigest()
+    (folder / "README.md").write_text(card.write(spec, files, sha256), encoding="utf-8")
 
     context.encoding()
     for path in sorted(folder.iterdir()):
