@@ -4,11 +4,23 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from torch import nn
 
+from services.worker.tests.models.scene import Scene
 from trainnet.runtime.tensors import BUFFERS
 from trainnet.worker.trainer.models.model import Model
 from trainnet.worker.trainer.weights import read_map, write_weights
+
+
+@pytest.mark.parametrize("architecture", ["mobilenet_v2", "mlp", "gpt2"])
+def test_architectures_of_the_catalogue(scene: Scene, architecture: str) -> None:
+    _, made = scene.start(scene.spec(architecture))
+    found = read_map(made["base"].path)
+    buffers = json.loads(found.metadata.get(BUFFERS, "[]"))
+    statistics = [tensor.name for tensor in found.tensors if "running_" in tensor.name]
+    assert buffers == statistics
+    assert bool(buffers) == (architecture == "mobilenet_v2")
 
 
 def model_of(module: nn.Module) -> Model:
