@@ -7,8 +7,9 @@ from google.protobuf import json_format
 
 from services.coordinator.tests.scene import Scene, keys
 from trainnet.coordinator.domain import merging, names
-from trainnet.coordinator.storage.schema import rounds
+from trainnet.coordinator.storage.schema import attempts, rounds
 from trainnet.coordinator.usecases.jobs import completed
+from trainnet.coordinator.usecases.merging import MAX_MERGE_FAILURES
 from trainnet.runtime.errors import InvalidArgument
 from trainnet.v1 import job_pb2, merge_pb2, task_pb2
 
@@ -109,9 +110,28 @@ async def test_a_merge_by_an_aggregator_that_does_not_know_the_policy_does_not_c
     with pytest.raises(InvalidArgument, match="up to date"):
         await scene.merge(old)
     assert (await scene.row(rounds, job=job)).state == "MERGING"
-    task.merge.key += "-again"
-    await scene.merge(task)
+    assert (await scene.row(attempts, fence=task.fence)).state == "FAILED"
+    scene.now += 60
+    again = await scene.claim(task_pb2.TASK_KIND_MERGE)
+    assert again.fence > task.fence
+    await scene.merge(again)
     assert (await scene.row(rounds, job=job)).state == "MERGED"
+
+
+async def test_a_job_that_no_aggregator_can_merge_fails_and_says_why(scene: Scene) -> None:
+    worker = await scene.worker()
+    job = await scene.training(worker, merge=DILOCO)
+    await scene.done(worker)
+    await scene.check()
+    for _ in range(MAX_MERGE_FAILURES):
+        scene.now += 60
+        old = await scene.claim(task_pb2.TASK_KIND_MERGE)
+        old.merge.ClearField("optimizer_key")
+        with pytest.raises(InvalidArgument):
+            await scene.merge(old)
+    view = await scene.view(job)
+    assert view.state == job_pb2.JOB_STATE_FAILED
+    assert "bring the aggregator up to date" in view.state_message
 
 
 async def test_states_are_collected_with_the_weights_and_deleted_with_the_job(scene: Scene) -> None:

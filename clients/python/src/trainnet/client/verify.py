@@ -84,7 +84,9 @@ def verify_round(found: Round, progress: Progress | None = None) -> Verification
     sources = {entry.shard: Source(f"shard {entry.shard}", entry.update, count) for entry in found.manifest}
     if len(sources) != len(found.manifest):
         raise VerifyError(f"{found.name} names a shard twice")
-    state = Source("optimizer state", inputs[-1], count) if found.HasField("base_optimizer_state") else None
+    state = None
+    if found.HasField("base_optimizer_state"):
+        state = Source("optimizer state", found.base_optimizer_state, count)
     read = [base, *sources.values(), *([state] if state else [])]
     try:
         sha256, state_sha256 = _recompute(

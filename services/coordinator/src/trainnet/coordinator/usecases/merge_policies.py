@@ -28,13 +28,17 @@ def keeps_state(policy: job_pb2.MergePolicy) -> bool:
     return merging.keeps_state(_strategy(policy))
 
 
+class MergedOtherwise(InvalidArgument):
+    """The round was merged by another policy than its job's."""
+
+
 def check_report(policy: job_pb2.MergePolicy, *, told: bool) -> None:
-    """Raises InvalidArgument where a merge told of a state and its policy keeps none, or the other way round: an
+    """Raises MergedOtherwise where a merge told of a state and its policy keeps none, or the other way round: an
     aggregator from before the policy would have taken the mean."""
     if told != keeps_state(policy):
         verb = "needs a" if keeps_state(policy) else "has no"
         message = f"a merge by {_strategy(policy)} {verb} state of an optimiser: bring the aggregator up to date"
-        raise InvalidArgument(message, field="optimizer_state")
+        raise MergedOtherwise(message, field="optimizer_state")
 
 
 def _strategy(policy: job_pb2.MergePolicy) -> str:

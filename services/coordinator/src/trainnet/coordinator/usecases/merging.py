@@ -248,11 +248,17 @@ class Merging:
             await self._finish(tx, fence, self._context.clock())
 
     async def report_merge(self, report: merge_pb2.ReportMergeRequest) -> None:
+        """Commits the result of a round. A merge by another policy than the job's is a failed one; raises
+        MergedOtherwise."""
         now = self._context.clock()
-        async with self._context.database.write() as tx:
-            row = await self._finish(tx, report.fence, now)
-            if row is not None:
-                await life.round_merged(tx, row.job, row.round, report, now)
+        try:
+            async with self._context.database.write() as tx:
+                row = await self._finish(tx, report.fence, now)
+                if row is not None:
+                    await life.round_merged(tx, row.job, row.round, report, now)
+        except merge_policies.MergedOtherwise as error:
+            await self.report_failure(report.fence, error.message)
+            raise
 
     async def report_failure(self, fence: int, message: str) -> None:
         """The task is tried again after a pause that grows; a merge that fails again and again fails the job."""

@@ -191,7 +191,7 @@ async def round_merged(
     tx: Transaction, job_id: str, number: int, report: merge_pb2.ReportMergeRequest, now: float
 ) -> bool:
     """Commits the pointers to the merged weights and to the optimiser's state, and in the same transaction goes on:
-    evaluation, next round. Raises InvalidArgument for a report that lacks the state or has one too many."""
+    evaluation, next round. Raises MergedOtherwise for a report that lacks the state or has one too many."""
     values = {"merged_sha256": report.sha256, "merged": now, **artifact_values("merged", report.merged)}
     state = report.optimizer_state if report.HasField("optimizer_state") else None
     if state is not None:
