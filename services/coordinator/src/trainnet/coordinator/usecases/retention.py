@@ -75,8 +75,9 @@ class Retention:
             summed = {item.round for item in await fetch_all(tx, tasks, job=job, round=before, kind=TaskKind.SUM)}
             merges = await tx.all(_MERGES, {"by_job": job, "merged": before})
         keys = [item.object_key for item in stored]
-        for item in merges:
-            keys += [key(job, item.round, item.fence) for key in (names.merged_key, names.optimizer_key)]
+        keys += [names.merged_key(job, item.round, item.fence) for item in merges]
+        if any(row.optimizer_key for row in rows):
+            keys += [names.optimizer_key(job, item.round, item.fence) for item in merges]
         for item in stored:
             if item.upload_id is not None and not item.completed:
                 await asyncio.to_thread(_abort, store, item.object_key, item.upload_id)
