@@ -13,7 +13,8 @@ MOBILENET_V2 = Architecture(
     (
         size(),
         IMAGE_SIZE,
-        *training(),
+        # SGD at the rate of the small networks diverges here.
+        *training(optimizer="adamw", learning_rate=0.001, gradient_clip=1.0),
         number("depth_multiplier", "Factor of the channels of every layer.", 0.05, 16),
         integer("depth_divisible_by", "Channels of every layer are a multiple of this.", 1, 1024),
         integer("min_depth", "Fewest channels of a layer."),
