@@ -13,7 +13,7 @@ WHISPER = Architecture(
     (
         size(),
         Hyperparameter(
-            "max_seconds", Type.FLOAT, 30.0, "Longest recording, in seconds; a longer one is an error that names its row.", 0.1, 600
+            "max_seconds", Type.FLOAT, 30.0, "Longest recording in seconds; a longer one is an error.", 0.1, 600
         ),
         max_length(128, "Tokens of a transcription that are learnt; longer ones are cut."),
         vocab_size(1024),
