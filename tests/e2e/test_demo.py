@@ -30,7 +30,7 @@ def test_it_trains_a_model_that_loads(tmp_path: Path) -> None:
     assert model == tmp_path / "demo" / "model"
     config = json.loads((model / "config.json").read_text())
     weights = load_file(model / "model.safetensors")
-    assert weights["output.bias"].shape == (len(config["labels"]),)
+    assert weights["output.bias"].shape == (len(config["classes"]),)
     told = next(line for line in ended.stdout.splitlines() if "evaluated the last round says" in line)
     assert told.endswith(f"{found['accuracy']:.4f}"), "the worker's evaluation is that of the downloaded model"
     assert str(model) in ended.stdout

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from google.protobuf import json_format
 from google.protobuf.struct_pb2 import Struct
 from safetensors.torch import save_file
 from typer.testing import CliRunner
@@ -16,6 +15,7 @@ from trainnet.local.demo import baseline, mnist, model, run
 from trainnet.local.errors import LocalError
 from trainnet.v1.dataset_pb2 import COLUMN_KIND_IMAGE, Column, DataSchema, ImageShape, LabelClass
 from trainnet.v1.task_pb2 import ModelSpec
+from trainnet.worker.trainer.export.plain import plain_config
 from trainnet.worker.trainer.inputs.encoding import Batch
 from trainnet.worker.trainer.inputs.images import ImageEncoding
 from trainnet.worker.trainer.models import build
@@ -50,10 +50,10 @@ def read_rows(path: Path) -> Batch:
     )
 
 
-def config(rows: int) -> dict[str, object]:
-    found = json_format.MessageToDict(schema(rows), preserving_proto_field_name=True)
-    labels = [str(digit) for digit in range(10)]
-    return {"architecture": "cnn", "hyperparameters": HYPERPARAMETERS, "labels": labels, "schema": found}
+def spec(rows: int) -> ModelSpec:
+    settings = Struct()
+    settings.update(HYPERPARAMETERS)
+    return ModelSpec(architecture="cnn", hyperparameters=settings, schema=schema(rows))
 
 
 @pytest.fixture(scope="module")
@@ -66,11 +66,9 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_plain_model_is_the_workers_model(images: Path, tmp_path: Path) -> None:
-    settings = Struct()
-    settings.update(HYPERPARAMETERS)
-    module = build(ModelSpec(architecture="cnn", hyperparameters=settings, schema=schema(500)), seed=3)
+    module = build(spec(500), seed=3)
     save_file(module.state_dict(), tmp_path / "model.safetensors")
-    (tmp_path / "config.json").write_text(json.dumps(config(500)))
+    (tmp_path / "config.json").write_text(json.dumps(plain_config(spec(500))))
     found, weights = model.load(tmp_path)
     rows = read_rows(images)
     with torch.inference_mode():
@@ -78,7 +76,7 @@ def test_the_plain_model_is_the_workers_model(images: Path, tmp_path: Path) -> N
         ours = model.cnn(weights, rows["pixel_values"])
     assert torch.allclose(ours, theirs, atol=1e-6)
     right = int((theirs.argmax(1) == rows["label"]).sum())
-    assert model.accuracy(weights, found["labels"], images) == (right, 500)
+    assert model.accuracy(weights, found["classes"], images) == (right, 500)
 
 
 def test_a_model_of_another_kind_is_refused(tmp_path: Path) -> None:
@@ -92,13 +90,13 @@ def test_one_machine_learns_from_all_rows_that_are_not_held_out(images: Path, tm
     assert [len(read_rows(path)["label"]) for path in (cut.holdout, cut.rest)] == [100, 400]
     seen: list[tuple[int, int]] = []
     folder, show = tmp_path / "baseline", lambda step, steps: seen.append((step, steps))
-    trained = baseline.train_alone(config(500), cut.rest, epochs=10, seed=0, folder=folder, show=show)
+    trained = baseline.train_alone(spec(500), cut.rest, epochs=10, seed=0, folder=folder, show=show)
     assert trained.steps == 10 * 400 / 25
     assert seen[-1] == (160, 160)
     right, rows = model.accuracy(trained.weights, [str(digit) for digit in range(10)], cut.holdout)
     assert rows == 100
     assert right > 50, "a tenth would be guessing"
-    again = baseline.train_alone(config(500), cut.rest, epochs=10, seed=0, folder=tmp_path / "again", show=show)
+    again = baseline.train_alone(spec(500), cut.rest, epochs=10, seed=0, folder=tmp_path / "again", show=show)
     assert all(np.array_equal(again.weights[name], trained.weights[name]) for name in trained.weights)
 
 

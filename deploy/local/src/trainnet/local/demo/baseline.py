@@ -1,14 +1,11 @@
 """The same model trained by one machine: same rows, initial weights and number of steps, the worker's own loop."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from google.protobuf import json_format
-from google.protobuf.struct_pb2 import Struct
 from torch import Tensor
 
 from trainnet.v1.artifact_pb2 import Artifact
@@ -43,11 +40,6 @@ class Trained:
     seconds: float
 
 
-def schema_of(config: Mapping[str, Any]) -> DataSchema:
-    """What a model's config.json says of its data."""
-    return json_format.ParseDict(config["schema"], DataSchema())
-
-
 def cut(source: Path, schema: DataSchema, holdout: float, seed: int, folder: Path) -> Cut:
     """Cuts a data set as the job's PREPARE task did, by its code, into one shard.
 
@@ -62,15 +54,12 @@ def cut(source: Path, schema: DataSchema, holdout: float, seed: int, folder: Pat
 
 
 def train_alone(
-    config: Mapping[str, Any], rows: Path, *, epochs: int, seed: int, folder: Path, show: Callable[[int, int], None]
+    model: ModelSpec, rows: Path, *, epochs: int, seed: int, folder: Path, show: Callable[[int, int], None]
 ) -> Trained:
-    """Trains what a model's config.json describes, from the initial weights of that seed. `show` gets (step, steps)."""
+    """Trains the job's model from the initial weights of that seed. `show` gets (step, steps)."""
     folder.mkdir(parents=True)
     # As a worker has. Two threads gain little on batches this small, and lose much where the cores are busy.
     torch.set_num_threads(1)
-    hyperparameters = Struct()
-    hyperparameters.update(config["hyperparameters"])
-    model = ModelSpec(architecture=config["architecture"], hyperparameters=hyperparameters, schema=schema_of(config))
     initialize(InitializeSpec(model=model, seed=seed), _context({}, folder))
     base = folder / "base.safetensors"
     steps = 0

@@ -10,10 +10,12 @@ from rich.console import Console
 
 from trainnet.cli.live import follow
 from trainnet.client import Client, Dataset, Job, JobFailed, JobState
+from trainnet.local.bench.jobs import whole_job
 from trainnet.local.demo import settings
 from trainnet.local.demo.show import Show
 from trainnet.local.errors import LocalError
 from trainnet.local.stack import LocalStack
+from trainnet.v1 import task_pb2
 
 
 @dataclass(frozen=True)
@@ -157,25 +159,27 @@ class Demo:
             work = self._place.folder / "baseline"
             shutil.rmtree(work, ignore_errors=True)
             config, weights = model.load(self._place.model)
-            cut = baseline.cut(
-                self._place.data, baseline.schema_of(config), settings.HOLDOUT, settings.SEED, work / "rows"
-            )
-            right, rows = model.accuracy(weights, config["labels"], cut.holdout)
+            whole = whole_job(self._stack.endpoints, job.name)
+            cut = baseline.cut(self._place.data, whole.schema, settings.HOLDOUT, settings.SEED, work / "rows")
+            right, rows = model.accuracy(weights, config["classes"], cut.holdout)
             told = job.metrics.get("accuracy", float("nan"))
             phase.said = f"loaded with safetensors and torch alone: {right} of {rows} held-out images right"
             phase.details.append(f"the worker that evaluated the last round says {told:.4f}")
         with self._show.bar("baseline", "one machine, same start, same rows, same steps") as bar:
             task = bar.add_task("steps", total=None)
             began = time.monotonic()
+            trained = whole.spec
             alone = baseline.train_alone(
-                config,
+                task_pb2.ModelSpec(
+                    architecture=trained.architecture, hyperparameters=trained.hyperparameters, schema=whole.schema
+                ),
                 cut.rest,
                 epochs=self._rounds * settings.EPOCHS,
                 seed=settings.SEED,
                 folder=work / "baseline",
                 show=lambda step, steps: bar.update(task, completed=step, total=steps),
             )
-        alone_right, _ = model.accuracy(alone.weights, config["labels"], cut.holdout)
+        alone_right, _ = model.accuracy(alone.weights, config["classes"], cut.holdout)
         self._show.done("baseline", "the same model trained by one machine", time.monotonic() - began)
         return Judgement(right / rows, alone_right / rows, alone.steps, alone.seconds)
 
