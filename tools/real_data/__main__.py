@@ -46,8 +46,8 @@ HEAD = """\
 Each line was trained by the command below it, through the CLI, on `trainnet up --workers {workers}` (all on one machine
 of {cores} cores), and beside it by a plain loop on the same machine without TrainNet: the same model, rows, settings
 and number of examples seen. Metrics are on the held-out rows. Wall times take in everything from the command's start,
-the preparation of the data with them; the plain loop's are its training alone. Made by `make real-data`; where the data
-come from stands in `tools/real_data/sources.py`.
+the preparation of the data with them; the plain loop's are its training alone, on one thread as each worker has. Made
+by `make real-data`; where the data come from stands in `tools/real_data/sources.py`.
 
 | data | model | metric | TrainNet | one machine | wall | plain loop | |
 |---|---|---|---|---|---|---|---|
@@ -188,8 +188,8 @@ def main() -> int:
             found = runner.run(case)
             print(json.dumps(found), flush=True)
             results.append(found)
-    if options.table:
-        options.table.write_text(table(results), encoding="utf-8")
+            if options.table:
+                options.table.write_text(table(results), encoding="utf-8")
     return 0
 
 

@@ -67,6 +67,7 @@ def train_alone(
 
 
 def _train(model: Model, rows: dict[str, Tensor], settings: dict[str, Any], examples_to_see: int) -> float:
+    torch.set_num_threads(1)
     torch.manual_seed(1)
     parameters = [parameter for parameter in model.module.parameters() if parameter.requires_grad]
     rate, decay = settings["learning_rate"], settings["weight_decay"]
