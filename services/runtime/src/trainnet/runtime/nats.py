@@ -52,7 +52,9 @@ class _Reporter:
         self.closing = False
 
     async def error(self, error: Exception) -> None:
-        self.last_error = error
+        # What the server said tells more than that it hung up afterwards.
+        if self.last_error is None or not isinstance(error, ConnectionError):
+            self.last_error = error
         text = str(error) or type(error).__name__
         if "permissions violation" in text.lower():
             self._log.warning("NATS refused a subject", error=text)
