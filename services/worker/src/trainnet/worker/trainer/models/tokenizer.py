@@ -44,9 +44,12 @@ def _panics_as_errors() -> Iterator[None]:
     """The library panics over some broken files, which is no Exception and would end the trainer."""
     try:
         yield
-    except (TaskError, KeyboardInterrupt, SystemExit):
+    except TaskError:
         raise
     except BaseException as error:
+        # A panic has no type to import. What else is no Exception (a cancel, Ctrl-C) passes.
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
         raise TaskError("TASK", f"the base's tokenizer does not work: {error}") from error
 
 
