@@ -1,9 +1,11 @@
 import datetime
 
 from trainnet.v1._imports.buf.validate import validate_pb2 as _validate_pb2
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from trainnet.v1 import artifact_pb2 as _artifact_pb2
+from trainnet.v1 import codec_pb2 as _codec_pb2
 from trainnet.v1 import dataset_pb2 as _dataset_pb2
 from trainnet.v1 import task_pb2 as _task_pb2
 from google.protobuf.internal import containers as _containers
@@ -51,6 +53,16 @@ class MergeStrategy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     MERGE_STRATEGY_FEDADAM: _ClassVar[MergeStrategy]
     MERGE_STRATEGY_FEDYOGI: _ClassVar[MergeStrategy]
     MERGE_STRATEGY_FEDADAGRAD: _ClassVar[MergeStrategy]
+
+class AggregationRule(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    AGGREGATION_RULE_UNSPECIFIED: _ClassVar[AggregationRule]
+    AGGREGATION_RULE_MEAN: _ClassVar[AggregationRule]
+    AGGREGATION_RULE_MEDIAN: _ClassVar[AggregationRule]
+    AGGREGATION_RULE_TRIMMED_MEAN: _ClassVar[AggregationRule]
+    AGGREGATION_RULE_KRUM: _ClassVar[AggregationRule]
+    AGGREGATION_RULE_GEOMETRIC_MEDIAN: _ClassVar[AggregationRule]
+    AGGREGATION_RULE_CENTERED_CLIPPING: _ClassVar[AggregationRule]
 JOB_STATE_UNSPECIFIED: JobState
 JOB_STATE_PENDING: JobState
 JOB_STATE_PREPARING: JobState
@@ -76,9 +88,16 @@ MERGE_STRATEGY_NESTEROV: MergeStrategy
 MERGE_STRATEGY_FEDADAM: MergeStrategy
 MERGE_STRATEGY_FEDYOGI: MergeStrategy
 MERGE_STRATEGY_FEDADAGRAD: MergeStrategy
+AGGREGATION_RULE_UNSPECIFIED: AggregationRule
+AGGREGATION_RULE_MEAN: AggregationRule
+AGGREGATION_RULE_MEDIAN: AggregationRule
+AGGREGATION_RULE_TRIMMED_MEAN: AggregationRule
+AGGREGATION_RULE_KRUM: AggregationRule
+AGGREGATION_RULE_GEOMETRIC_MEDIAN: AggregationRule
+AGGREGATION_RULE_CENTERED_CLIPPING: AggregationRule
 
 class MergePolicy(_message.Message):
-    __slots__ = ("strategy", "max_update_norm", "server_learning_rate", "server_momentum", "beta1", "beta2", "epsilon")
+    __slots__ = ("strategy", "max_update_norm", "server_learning_rate", "server_momentum", "beta1", "beta2", "epsilon", "rule", "byzantine", "bucket_size", "norm_clip", "keep", "clip_radius", "iterations")
     STRATEGY_FIELD_NUMBER: _ClassVar[int]
     MAX_UPDATE_NORM_FIELD_NUMBER: _ClassVar[int]
     SERVER_LEARNING_RATE_FIELD_NUMBER: _ClassVar[int]
@@ -86,6 +105,13 @@ class MergePolicy(_message.Message):
     BETA1_FIELD_NUMBER: _ClassVar[int]
     BETA2_FIELD_NUMBER: _ClassVar[int]
     EPSILON_FIELD_NUMBER: _ClassVar[int]
+    RULE_FIELD_NUMBER: _ClassVar[int]
+    BYZANTINE_FIELD_NUMBER: _ClassVar[int]
+    BUCKET_SIZE_FIELD_NUMBER: _ClassVar[int]
+    NORM_CLIP_FIELD_NUMBER: _ClassVar[int]
+    KEEP_FIELD_NUMBER: _ClassVar[int]
+    CLIP_RADIUS_FIELD_NUMBER: _ClassVar[int]
+    ITERATIONS_FIELD_NUMBER: _ClassVar[int]
     strategy: MergeStrategy
     max_update_norm: float
     server_learning_rate: float
@@ -93,10 +119,29 @@ class MergePolicy(_message.Message):
     beta1: float
     beta2: float
     epsilon: float
-    def __init__(self, strategy: _Optional[_Union[MergeStrategy, str]] = ..., max_update_norm: _Optional[float] = ..., server_learning_rate: _Optional[float] = ..., server_momentum: _Optional[float] = ..., beta1: _Optional[float] = ..., beta2: _Optional[float] = ..., epsilon: _Optional[float] = ...) -> None: ...
+    rule: AggregationRule
+    byzantine: int
+    bucket_size: int
+    norm_clip: float
+    keep: int
+    clip_radius: float
+    iterations: int
+    def __init__(self, strategy: _Optional[_Union[MergeStrategy, str]] = ..., max_update_norm: _Optional[float] = ..., server_learning_rate: _Optional[float] = ..., server_momentum: _Optional[float] = ..., beta1: _Optional[float] = ..., beta2: _Optional[float] = ..., epsilon: _Optional[float] = ..., rule: _Optional[_Union[AggregationRule, str]] = ..., byzantine: _Optional[int] = ..., bucket_size: _Optional[int] = ..., norm_clip: _Optional[float] = ..., keep: _Optional[int] = ..., clip_radius: _Optional[float] = ..., iterations: _Optional[int] = ...) -> None: ...
+
+class Participation(_message.Message):
+    __slots__ = ("sample", "quorum", "deadline", "backup_after")
+    SAMPLE_FIELD_NUMBER: _ClassVar[int]
+    QUORUM_FIELD_NUMBER: _ClassVar[int]
+    DEADLINE_FIELD_NUMBER: _ClassVar[int]
+    BACKUP_AFTER_FIELD_NUMBER: _ClassVar[int]
+    sample: int
+    quorum: int
+    deadline: _duration_pb2.Duration
+    backup_after: float
+    def __init__(self, sample: _Optional[int] = ..., quorum: _Optional[int] = ..., deadline: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., backup_after: _Optional[float] = ...) -> None: ...
 
 class JobSpec(_message.Message):
-    __slots__ = ("display_name", "dataset", "architecture", "hyperparameters", "rounds", "plan", "epochs", "pool", "seed", "merge", "local_steps", "base")
+    __slots__ = ("display_name", "dataset", "architecture", "hyperparameters", "rounds", "plan", "epochs", "pool", "seed", "merge", "local_steps", "base", "participation", "codec", "keep_optimizer")
     DISPLAY_NAME_FIELD_NUMBER: _ClassVar[int]
     DATASET_FIELD_NUMBER: _ClassVar[int]
     ARCHITECTURE_FIELD_NUMBER: _ClassVar[int]
@@ -109,6 +154,9 @@ class JobSpec(_message.Message):
     MERGE_FIELD_NUMBER: _ClassVar[int]
     LOCAL_STEPS_FIELD_NUMBER: _ClassVar[int]
     BASE_FIELD_NUMBER: _ClassVar[int]
+    PARTICIPATION_FIELD_NUMBER: _ClassVar[int]
+    CODEC_FIELD_NUMBER: _ClassVar[int]
+    KEEP_OPTIMIZER_FIELD_NUMBER: _ClassVar[int]
     display_name: str
     dataset: str
     architecture: str
@@ -121,10 +169,13 @@ class JobSpec(_message.Message):
     merge: MergePolicy
     local_steps: int
     base: _task_pb2.BaseModel
-    def __init__(self, display_name: _Optional[str] = ..., dataset: _Optional[str] = ..., architecture: _Optional[str] = ..., hyperparameters: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., rounds: _Optional[int] = ..., plan: _Optional[_Union[_dataset_pb2.ShardPlan, _Mapping]] = ..., epochs: _Optional[int] = ..., pool: _Optional[_Union[Pool, str]] = ..., seed: _Optional[int] = ..., merge: _Optional[_Union[MergePolicy, _Mapping]] = ..., local_steps: _Optional[int] = ..., base: _Optional[_Union[_task_pb2.BaseModel, _Mapping]] = ...) -> None: ...
+    participation: Participation
+    codec: _codec_pb2.Codec
+    keep_optimizer: bool
+    def __init__(self, display_name: _Optional[str] = ..., dataset: _Optional[str] = ..., architecture: _Optional[str] = ..., hyperparameters: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., rounds: _Optional[int] = ..., plan: _Optional[_Union[_dataset_pb2.ShardPlan, _Mapping]] = ..., epochs: _Optional[int] = ..., pool: _Optional[_Union[Pool, str]] = ..., seed: _Optional[int] = ..., merge: _Optional[_Union[MergePolicy, _Mapping]] = ..., local_steps: _Optional[int] = ..., base: _Optional[_Union[_task_pb2.BaseModel, _Mapping]] = ..., participation: _Optional[_Union[Participation, _Mapping]] = ..., codec: _Optional[_Union[_codec_pb2.Codec, _Mapping]] = ..., keep_optimizer: _Optional[bool] = ...) -> None: ...
 
 class ManifestEntry(_message.Message):
-    __slots__ = ("shard", "worker", "fence", "update", "examples", "times", "metrics")
+    __slots__ = ("shard", "worker", "fence", "update", "examples", "times", "metrics", "weighing")
     class MetricsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -139,6 +190,7 @@ class ManifestEntry(_message.Message):
     EXAMPLES_FIELD_NUMBER: _ClassVar[int]
     TIMES_FIELD_NUMBER: _ClassVar[int]
     METRICS_FIELD_NUMBER: _ClassVar[int]
+    WEIGHING_FIELD_NUMBER: _ClassVar[int]
     shard: int
     worker: str
     fence: int
@@ -146,7 +198,8 @@ class ManifestEntry(_message.Message):
     examples: int
     times: AttemptTimes
     metrics: _containers.ScalarMap[str, float]
-    def __init__(self, shard: _Optional[int] = ..., worker: _Optional[str] = ..., fence: _Optional[int] = ..., update: _Optional[_Union[_artifact_pb2.Artifact, _Mapping]] = ..., examples: _Optional[int] = ..., times: _Optional[_Union[AttemptTimes, _Mapping]] = ..., metrics: _Optional[_Mapping[str, float]] = ...) -> None: ...
+    weighing: Weighing
+    def __init__(self, shard: _Optional[int] = ..., worker: _Optional[str] = ..., fence: _Optional[int] = ..., update: _Optional[_Union[_artifact_pb2.Artifact, _Mapping]] = ..., examples: _Optional[int] = ..., times: _Optional[_Union[AttemptTimes, _Mapping]] = ..., metrics: _Optional[_Mapping[str, float]] = ..., weighing: _Optional[_Union[Weighing, _Mapping]] = ...) -> None: ...
 
 class AttemptTimes(_message.Message):
     __slots__ = ("ready", "assigned", "leased", "declared", "received", "claimed", "accepted")
@@ -166,8 +219,20 @@ class AttemptTimes(_message.Message):
     accepted: _timestamp_pb2.Timestamp
     def __init__(self, ready: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., assigned: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., leased: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., declared: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., received: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., claimed: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., accepted: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
+class Weighing(_message.Message):
+    __slots__ = ("shard", "bucket", "factor", "norm")
+    SHARD_FIELD_NUMBER: _ClassVar[int]
+    BUCKET_FIELD_NUMBER: _ClassVar[int]
+    FACTOR_FIELD_NUMBER: _ClassVar[int]
+    NORM_FIELD_NUMBER: _ClassVar[int]
+    shard: int
+    bucket: int
+    factor: float
+    norm: float
+    def __init__(self, shard: _Optional[int] = ..., bucket: _Optional[int] = ..., factor: _Optional[float] = ..., norm: _Optional[float] = ...) -> None: ...
+
 class Round(_message.Message):
-    __slots__ = ("name", "number", "state", "decision", "base", "merged", "merged_sha256", "metrics", "manifest", "open_time", "close_time", "claim_time", "merged_time", "verifiable", "group_size", "base_optimizer_state", "optimizer_state", "optimizer_state_sha256", "merge")
+    __slots__ = ("name", "number", "state", "decision", "base", "merged", "merged_sha256", "metrics", "manifest", "open_time", "close_time", "claim_time", "merged_time", "verifiable", "group_size", "base_optimizer_state", "optimizer_state", "optimizer_state_sha256", "merge", "codec", "sampled_shards", "deadline_time")
     class MetricsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -194,6 +259,9 @@ class Round(_message.Message):
     OPTIMIZER_STATE_FIELD_NUMBER: _ClassVar[int]
     OPTIMIZER_STATE_SHA256_FIELD_NUMBER: _ClassVar[int]
     MERGE_FIELD_NUMBER: _ClassVar[int]
+    CODEC_FIELD_NUMBER: _ClassVar[int]
+    SAMPLED_SHARDS_FIELD_NUMBER: _ClassVar[int]
+    DEADLINE_TIME_FIELD_NUMBER: _ClassVar[int]
     name: str
     number: int
     state: RoundState
@@ -213,7 +281,10 @@ class Round(_message.Message):
     optimizer_state: _artifact_pb2.Artifact
     optimizer_state_sha256: str
     merge: MergePolicy
-    def __init__(self, name: _Optional[str] = ..., number: _Optional[int] = ..., state: _Optional[_Union[RoundState, str]] = ..., decision: _Optional[str] = ..., base: _Optional[_Union[_artifact_pb2.Artifact, _Mapping]] = ..., merged: _Optional[_Union[_artifact_pb2.Artifact, _Mapping]] = ..., merged_sha256: _Optional[str] = ..., metrics: _Optional[_Mapping[str, float]] = ..., manifest: _Optional[_Iterable[_Union[ManifestEntry, _Mapping]]] = ..., open_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., close_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., claim_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., merged_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., verifiable: _Optional[bool] = ..., group_size: _Optional[int] = ..., base_optimizer_state: _Optional[_Union[_artifact_pb2.Artifact, _Mapping]] = ..., optimizer_state: _Optional[_Union[_artifact_pb2.Artifact, _Mapping]] = ..., optimizer_state_sha256: _Optional[str] = ..., merge: _Optional[_Union[MergePolicy, _Mapping]] = ...) -> None: ...
+    codec: _codec_pb2.Codec
+    sampled_shards: _containers.RepeatedScalarFieldContainer[int]
+    deadline_time: _timestamp_pb2.Timestamp
+    def __init__(self, name: _Optional[str] = ..., number: _Optional[int] = ..., state: _Optional[_Union[RoundState, str]] = ..., decision: _Optional[str] = ..., base: _Optional[_Union[_artifact_pb2.Artifact, _Mapping]] = ..., merged: _Optional[_Union[_artifact_pb2.Artifact, _Mapping]] = ..., merged_sha256: _Optional[str] = ..., metrics: _Optional[_Mapping[str, float]] = ..., manifest: _Optional[_Iterable[_Union[ManifestEntry, _Mapping]]] = ..., open_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., close_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., claim_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., merged_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., verifiable: _Optional[bool] = ..., group_size: _Optional[int] = ..., base_optimizer_state: _Optional[_Union[_artifact_pb2.Artifact, _Mapping]] = ..., optimizer_state: _Optional[_Union[_artifact_pb2.Artifact, _Mapping]] = ..., optimizer_state_sha256: _Optional[str] = ..., merge: _Optional[_Union[MergePolicy, _Mapping]] = ..., codec: _Optional[_Union[_codec_pb2.Codec, _Mapping]] = ..., sampled_shards: _Optional[_Iterable[int]] = ..., deadline_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class Job(_message.Message):
     __slots__ = ("name", "spec", "state", "state_message", "rounds", "create_time", "start_time", "end_time", "schema", "merged_rounds", "metrics", "initial_metrics", "trainable_parameters", "parameters", "exported")

@@ -25,11 +25,12 @@ _sym_db = _symbol_database.Default()
 from trainnet.v1._imports.buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from trainnet.v1 import artifact_pb2 as trainnet_dot_v1_dot_artifact__pb2
+from trainnet.v1 import codec_pb2 as trainnet_dot_v1_dot_codec__pb2
 from trainnet.v1 import job_pb2 as trainnet_dot_v1_dot_job__pb2
 from trainnet.v1 import task_pb2 as trainnet_dot_v1_dot_task__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17trainnet/v1/merge.proto\x12\x0btrainnet.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1atrainnet/v1/artifact.proto\x1a\x15trainnet/v1/job.proto\x1a\x16trainnet/v1/task.proto\"\xe2\x01\n\x0c\x43laimRequest\x12\x44\n\naggregator\x18\x01 \x01(\tB$\xbaH!r\x1f\x10\x01\x18?2\x19^[a-z0-9][a-z0-9-]{0,62}$R\naggregator\x12\x35\n\x05kinds\x18\x02 \x03(\x0e\x32\x15.trainnet.v1.TaskKindB\x08\xbaH\x05\x92\x01\x02\x10\x08R\x05kinds\x12&\n\tmax_tasks\x18\x03 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18@(\x01R\x08maxTasks\x12-\n\x04wait\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationR\x04wait\"=\n\rClaimResponse\x12,\n\x05tasks\x18\x01 \x03(\x0b\x32\x16.trainnet.v1.MergeTaskR\x05tasks\"\xf6\x01\n\tMergeTask\x12\x14\n\x05\x66\x65nce\x18\x01 \x01(\x03R\x05\x66\x65nce\x12+\n\x03ttl\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationR\x03ttl\x12\x14\n\x05round\x18\x03 \x01(\tR\x05round\x12.\n\x05\x63heck\x18\x04 \x01(\x0b\x32\x16.trainnet.v1.CheckWorkH\x00R\x05\x63heck\x12(\n\x03sum\x18\x05 \x01(\x0b\x32\x14.trainnet.v1.SumWorkH\x00R\x03sum\x12.\n\x05merge\x18\x06 \x01(\x0b\x32\x16.trainnet.v1.MergeWorkH\x00R\x05mergeB\x06\n\x04work\"\x8d\x01\n\tCheckWork\x12-\n\x06update\x18\x01 \x01(\x0b\x32\x15.trainnet.v1.ArtifactR\x06update\x12)\n\x04\x62\x61se\x18\x02 \x01(\x0b\x32\x15.trainnet.v1.ArtifactR\x04\x62\x61se\x12&\n\x0fmax_update_norm\x18\x03 \x01(\x01R\rmaxUpdateNorm\"c\n\x04Term\x12\x14\n\x05shard\x18\x01 \x01(\x05R\x05shard\x12-\n\x06update\x18\x02 \x01(\x0b\x32\x15.trainnet.v1.ArtifactR\x06update\x12\x16\n\x06weight\x18\x03 \x01(\x01R\x06weight\"\x85\x01\n\x07SumWork\x12\x14\n\x05group\x18\x01 \x01(\x05R\x05group\x12\'\n\x05terms\x18\x02 \x03(\x0b\x32\x11.trainnet.v1.TermR\x05terms\x12)\n\x04\x62\x61se\x18\x03 \x01(\x0b\x32\x15.trainnet.v1.ArtifactR\x04\x62\x61se\x12\x10\n\x03key\x18\x04 \x01(\tR\x03key\"g\n\x05Group\x12\x14\n\x05group\x18\x01 \x01(\x05R\x05group\x12\'\n\x05terms\x18\x02 \x03(\x0b\x32\x11.trainnet.v1.TermR\x05terms\x12\x1f\n\x0bpartial_key\x18\x03 \x01(\tR\npartialKey\"\x8b\x02\n\tMergeWork\x12*\n\x06groups\x18\x01 \x03(\x0b\x32\x12.trainnet.v1.GroupR\x06groups\x12)\n\x04\x62\x61se\x18\x02 \x01(\x0b\x32\x15.trainnet.v1.ArtifactR\x04\x62\x61se\x12\x30\n\x06policy\x18\x03 \x01(\x0b\x32\x18.trainnet.v1.MergePolicyR\x06policy\x12\x10\n\x03key\x18\x04 \x01(\tR\x03key\x12>\n\x0foptimizer_state\x18\x05 \x01(\x0b\x32\x15.trainnet.v1.ArtifactR\x0eoptimizerState\x12#\n\roptimizer_key\x18\x06 \x01(\tR\x0coptimizerKey\"7\n\x12RenewClaimsRequest\x12!\n\x06\x66\x65nces\x18\x01 \x03(\x03\x42\t\xbaH\x06\x92\x01\x03\x10\x80\x02R\x06\x66\x65nces\")\n\x13RenewClaimsResponse\x12\x12\n\x04live\x18\x01 \x03(\x03R\x04live\"\x9f\x01\n\x12ReportCheckRequest\x12\x14\n\x05\x66\x65nce\x18\x01 \x01(\x03R\x05\x66\x65nce\x12\x1a\n\x08\x61\x63\x63\x65pted\x18\x02 \x01(\x08R\x08\x61\x63\x63\x65pted\x12\x1f\n\x06reason\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18?R\x06reason\x12\"\n\x07message\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xd0\x0fR\x07message\x12\x12\n\x04norm\x18\x05 \x01(\x01R\x04norm\"\x15\n\x13ReportCheckResponse\"Y\n\x10ReportSumRequest\x12\x14\n\x05\x66\x65nce\x18\x01 \x01(\x03R\x05\x66\x65nce\x12\x10\n\x03key\x18\x02 \x01(\tR\x03key\x12\x1d\n\nsize_bytes\x18\x03 \x01(\x03R\tsizeBytes\"\x13\n\x11ReportSumResponse\"\xa4\x03\n\x12ReportMergeRequest\x12\x14\n\x05\x66\x65nce\x18\x01 \x01(\x03R\x05\x66\x65nce\x12\x35\n\x06merged\x18\x02 \x01(\x0b\x32\x15.trainnet.v1.ArtifactB\x06\xbaH\x03\xc8\x01\x01R\x06merged\x12-\n\x06sha256\x18\x03 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[0-9a-f]{64}$R\x06sha256\x12\x46\n\x07timings\x18\x04 \x03(\x0b\x32,.trainnet.v1.ReportMergeRequest.TimingsEntryR\x07timings\x12>\n\x0foptimizer_state\x18\x05 \x01(\x0b\x32\x15.trainnet.v1.ArtifactR\x0eoptimizerState\x12N\n\x16optimizer_state_sha256\x18\x06 \x01(\tB\x18\xbaH\x15r\x13\x32\x11^([0-9a-f]{64})?$R\x14optimizerStateSha256\x1a:\n\x0cTimingsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\x01R\x05value:\x02\x38\x01\"\x15\n\x13ReportMergeResponse\"P\n\x14ReportFailureRequest\x12\x14\n\x05\x66\x65nce\x18\x01 \x01(\x03R\x05\x66\x65nce\x12\"\n\x07message\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xd0\x0fR\x07message\"\x17\n\x15ReportFailureResponse2\xe8\x03\n\x0cMergeService\x12>\n\x05\x43laim\x12\x19.trainnet.v1.ClaimRequest\x1a\x1a.trainnet.v1.ClaimResponse\x12P\n\x0bRenewClaims\x12\x1f.trainnet.v1.RenewClaimsRequest\x1a .trainnet.v1.RenewClaimsResponse\x12P\n\x0bReportCheck\x12\x1f.trainnet.v1.ReportCheckRequest\x1a .trainnet.v1.ReportCheckResponse\x12J\n\tReportSum\x12\x1d.trainnet.v1.ReportSumRequest\x1a\x1e.trainnet.v1.ReportSumResponse\x12P\n\x0bReportMerge\x12\x1f.trainnet.v1.ReportMergeRequest\x1a .trainnet.v1.ReportMergeResponse\x12V\n\rReportFailure\x12!.trainnet.v1.ReportFailureRequest\x1a\".trainnet.v1.ReportFailureResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17trainnet/v1/merge.proto\x12\x0btrainnet.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1atrainnet/v1/artifact.proto\x1a\x17trainnet/v1/codec.proto\x1a\x15trainnet/v1/job.proto\x1a\x16trainnet/v1/task.proto\"\xe2\x01\n\x0c\x43laimRequest\x12\x44\n\naggregator\x18\x01 \x01(\tB$\xbaH!r\x1f\x10\x01\x18?2\x19^[a-z0-9][a-z0-9-]{0,62}$R\naggregator\x12\x35\n\x05kinds\x18\x02 \x03(\x0e\x32\x15.trainnet.v1.TaskKindB\x08\xbaH\x05\x92\x01\x02\x10\x08R\x05kinds\x12&\n\tmax_tasks\x18\x03 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18@(\x01R\x08maxTasks\x12-\n\x04wait\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationR\x04wait\"=\n\rClaimResponse\x12,\n\x05tasks\x18\x01 \x03(\x0b\x32\x16.trainnet.v1.MergeTaskR\x05tasks\"\xf6\x01\n\tMergeTask\x12\x14\n\x05\x66\x65nce\x18\x01 \x01(\x03R\x05\x66\x65nce\x12+\n\x03ttl\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationR\x03ttl\x12\x14\n\x05round\x18\x03 \x01(\tR\x05round\x12.\n\x05\x63heck\x18\x04 \x01(\x0b\x32\x16.trainnet.v1.CheckWorkH\x00R\x05\x63heck\x12(\n\x03sum\x18\x05 \x01(\x0b\x32\x14.trainnet.v1.SumWorkH\x00R\x03sum\x12.\n\x05merge\x18\x06 \x01(\x0b\x32\x16.trainnet.v1.MergeWorkH\x00R\x05mergeB\x06\n\x04work\"\xb7\x01\n\tCheckWork\x12-\n\x06update\x18\x01 \x01(\x0b\x32\x15.trainnet.v1.ArtifactR\x06update\x12)\n\x04\x62\x61se\x18\x02 \x01(\x0b\x32\x15.trainnet.v1.ArtifactR\x04\x62\x61se\x12&\n\x0fmax_update_norm\x18\x03 \x01(\x01R\rmaxUpdateNorm\x12(\n\x05\x63odec\x18\x04 \x01(\x0b\x32\x12.trainnet.v1.CodecR\x05\x63odec\"c\n\x04Term\x12\x14\n\x05shard\x18\x01 \x01(\x05R\x05shard\x12-\n\x06update\x18\x02 \x01(\x0b\x32\x15.trainnet.v1.ArtifactR\x06update\x12\x16\n\x06weight\x18\x03 \x01(\x01R\x06weight\"\xaf\x01\n\x07SumWork\x12\x14\n\x05group\x18\x01 \x01(\x05R\x05group\x12\'\n\x05terms\x18\x02 \x03(\x0b\x32\x11.trainnet.v1.TermR\x05terms\x12)\n\x04\x62\x61se\x18\x03 \x01(\x0b\x32\x15.trainnet.v1.ArtifactR\x04\x62\x61se\x12\x10\n\x03key\x18\x04 \x01(\tR\x03key\x12(\n\x05\x63odec\x18\x05 \x01(\x0b\x32\x12.trainnet.v1.CodecR\x05\x63odec\"g\n\x05Group\x12\x14\n\x05group\x18\x01 \x01(\x05R\x05group\x12\'\n\x05terms\x18\x02 \x03(\x0b\x32\x11.trainnet.v1.TermR\x05terms\x12\x1f\n\x0bpartial_key\x18\x03 \x01(\tR\npartialKey\"\xea\x02\n\tMergeWork\x12*\n\x06groups\x18\x01 \x03(\x0b\x32\x12.trainnet.v1.GroupR\x06groups\x12)\n\x04\x62\x61se\x18\x02 \x01(\x0b\x32\x15.trainnet.v1.ArtifactR\x04\x62\x61se\x12\x30\n\x06policy\x18\x03 \x01(\x0b\x32\x18.trainnet.v1.MergePolicyR\x06policy\x12\x10\n\x03key\x18\x04 \x01(\tR\x03key\x12>\n\x0foptimizer_state\x18\x05 \x01(\x0b\x32\x15.trainnet.v1.ArtifactR\x0eoptimizerState\x12#\n\roptimizer_key\x18\x06 \x01(\tR\x0coptimizerKey\x12\x33\n\tweighings\x18\x07 \x03(\x0b\x32\x15.trainnet.v1.WeighingR\tweighings\x12(\n\x05\x63odec\x18\x08 \x01(\x0b\x32\x12.trainnet.v1.CodecR\x05\x63odec\"7\n\x12RenewClaimsRequest\x12!\n\x06\x66\x65nces\x18\x01 \x03(\x03\x42\t\xbaH\x06\x92\x01\x03\x10\x80\x02R\x06\x66\x65nces\")\n\x13RenewClaimsResponse\x12\x12\n\x04live\x18\x01 \x03(\x03R\x04live\"\x9f\x01\n\x12ReportCheckRequest\x12\x14\n\x05\x66\x65nce\x18\x01 \x01(\x03R\x05\x66\x65nce\x12\x1a\n\x08\x61\x63\x63\x65pted\x18\x02 \x01(\x08R\x08\x61\x63\x63\x65pted\x12\x1f\n\x06reason\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18?R\x06reason\x12\"\n\x07message\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xd0\x0fR\x07message\x12\x12\n\x04norm\x18\x05 \x01(\x01R\x04norm\"\x15\n\x13ReportCheckResponse\"Y\n\x10ReportSumRequest\x12\x14\n\x05\x66\x65nce\x18\x01 \x01(\x03R\x05\x66\x65nce\x12\x10\n\x03key\x18\x02 \x01(\tR\x03key\x12\x1d\n\nsize_bytes\x18\x03 \x01(\x03R\tsizeBytes\"\x13\n\x11ReportSumResponse\"\xa4\x03\n\x12ReportMergeRequest\x12\x14\n\x05\x66\x65nce\x18\x01 \x01(\x03R\x05\x66\x65nce\x12\x35\n\x06merged\x18\x02 \x01(\x0b\x32\x15.trainnet.v1.ArtifactB\x06\xbaH\x03\xc8\x01\x01R\x06merged\x12-\n\x06sha256\x18\x03 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[0-9a-f]{64}$R\x06sha256\x12\x46\n\x07timings\x18\x04 \x03(\x0b\x32,.trainnet.v1.ReportMergeRequest.TimingsEntryR\x07timings\x12>\n\x0foptimizer_state\x18\x05 \x01(\x0b\x32\x15.trainnet.v1.ArtifactR\x0eoptimizerState\x12N\n\x16optimizer_state_sha256\x18\x06 \x01(\tB\x18\xbaH\x15r\x13\x32\x11^([0-9a-f]{64})?$R\x14optimizerStateSha256\x1a:\n\x0cTimingsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\x01R\x05value:\x02\x38\x01\"\x15\n\x13ReportMergeResponse\"q\n\x16ReportWeighingsRequest\x12\x14\n\x05\x66\x65nce\x18\x01 \x01(\x03R\x05\x66\x65nce\x12\x41\n\tweighings\x18\x02 \x03(\x0b\x32\x15.trainnet.v1.WeighingB\x0c\xbaH\t\x92\x01\x06\x08\x01\x10\xa0\x8d\x06R\tweighings\"N\n\x17ReportWeighingsResponse\x12\x33\n\tweighings\x18\x01 \x03(\x0b\x32\x15.trainnet.v1.WeighingR\tweighings\"P\n\x14ReportFailureRequest\x12\x14\n\x05\x66\x65nce\x18\x01 \x01(\x03R\x05\x66\x65nce\x12\"\n\x07message\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xd0\x0fR\x07message\"\x17\n\x15ReportFailureResponse2\xc6\x04\n\x0cMergeService\x12>\n\x05\x43laim\x12\x19.trainnet.v1.ClaimRequest\x1a\x1a.trainnet.v1.ClaimResponse\x12P\n\x0bRenewClaims\x12\x1f.trainnet.v1.RenewClaimsRequest\x1a .trainnet.v1.RenewClaimsResponse\x12P\n\x0bReportCheck\x12\x1f.trainnet.v1.ReportCheckRequest\x1a .trainnet.v1.ReportCheckResponse\x12J\n\tReportSum\x12\x1d.trainnet.v1.ReportSumRequest\x1a\x1e.trainnet.v1.ReportSumResponse\x12P\n\x0bReportMerge\x12\x1f.trainnet.v1.ReportMergeRequest\x1a .trainnet.v1.ReportMergeResponse\x12\\\n\x0fReportWeighings\x12#.trainnet.v1.ReportWeighingsRequest\x1a$.trainnet.v1.ReportWeighingsResponse\x12V\n\rReportFailure\x12!.trainnet.v1.ReportFailureRequest\x1a\".trainnet.v1.ReportFailureResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -56,46 +57,52 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REPORTMERGEREQUEST'].fields_by_name['sha256']._serialized_options = b'\272H\022r\0202\016^[0-9a-f]{64}$'
   _globals['_REPORTMERGEREQUEST'].fields_by_name['optimizer_state_sha256']._loaded_options = None
   _globals['_REPORTMERGEREQUEST'].fields_by_name['optimizer_state_sha256']._serialized_options = b'\272H\025r\0232\021^([0-9a-f]{64})?$'
+  _globals['_REPORTWEIGHINGSREQUEST'].fields_by_name['weighings']._loaded_options = None
+  _globals['_REPORTWEIGHINGSREQUEST'].fields_by_name['weighings']._serialized_options = b'\272H\t\222\001\006\010\001\020\240\215\006'
   _globals['_REPORTFAILUREREQUEST'].fields_by_name['message']._loaded_options = None
   _globals['_REPORTFAILUREREQUEST'].fields_by_name['message']._serialized_options = b'\272H\005r\003\030\320\017'
-  _globals['_CLAIMREQUEST']._serialized_start=177
-  _globals['_CLAIMREQUEST']._serialized_end=403
-  _globals['_CLAIMRESPONSE']._serialized_start=405
-  _globals['_CLAIMRESPONSE']._serialized_end=466
-  _globals['_MERGETASK']._serialized_start=469
-  _globals['_MERGETASK']._serialized_end=715
-  _globals['_CHECKWORK']._serialized_start=718
-  _globals['_CHECKWORK']._serialized_end=859
-  _globals['_TERM']._serialized_start=861
-  _globals['_TERM']._serialized_end=960
-  _globals['_SUMWORK']._serialized_start=963
-  _globals['_SUMWORK']._serialized_end=1096
-  _globals['_GROUP']._serialized_start=1098
-  _globals['_GROUP']._serialized_end=1201
-  _globals['_MERGEWORK']._serialized_start=1204
-  _globals['_MERGEWORK']._serialized_end=1471
-  _globals['_RENEWCLAIMSREQUEST']._serialized_start=1473
-  _globals['_RENEWCLAIMSREQUEST']._serialized_end=1528
-  _globals['_RENEWCLAIMSRESPONSE']._serialized_start=1530
-  _globals['_RENEWCLAIMSRESPONSE']._serialized_end=1571
-  _globals['_REPORTCHECKREQUEST']._serialized_start=1574
-  _globals['_REPORTCHECKREQUEST']._serialized_end=1733
-  _globals['_REPORTCHECKRESPONSE']._serialized_start=1735
-  _globals['_REPORTCHECKRESPONSE']._serialized_end=1756
-  _globals['_REPORTSUMREQUEST']._serialized_start=1758
-  _globals['_REPORTSUMREQUEST']._serialized_end=1847
-  _globals['_REPORTSUMRESPONSE']._serialized_start=1849
-  _globals['_REPORTSUMRESPONSE']._serialized_end=1868
-  _globals['_REPORTMERGEREQUEST']._serialized_start=1871
-  _globals['_REPORTMERGEREQUEST']._serialized_end=2291
-  _globals['_REPORTMERGEREQUEST_TIMINGSENTRY']._serialized_start=2233
-  _globals['_REPORTMERGEREQUEST_TIMINGSENTRY']._serialized_end=2291
-  _globals['_REPORTMERGERESPONSE']._serialized_start=2293
-  _globals['_REPORTMERGERESPONSE']._serialized_end=2314
-  _globals['_REPORTFAILUREREQUEST']._serialized_start=2316
-  _globals['_REPORTFAILUREREQUEST']._serialized_end=2396
-  _globals['_REPORTFAILURERESPONSE']._serialized_start=2398
-  _globals['_REPORTFAILURERESPONSE']._serialized_end=2421
-  _globals['_MERGESERVICE']._serialized_start=2424
-  _globals['_MERGESERVICE']._serialized_end=2912
+  _globals['_CLAIMREQUEST']._serialized_start=202
+  _globals['_CLAIMREQUEST']._serialized_end=428
+  _globals['_CLAIMRESPONSE']._serialized_start=430
+  _globals['_CLAIMRESPONSE']._serialized_end=491
+  _globals['_MERGETASK']._serialized_start=494
+  _globals['_MERGETASK']._serialized_end=740
+  _globals['_CHECKWORK']._serialized_start=743
+  _globals['_CHECKWORK']._serialized_end=926
+  _globals['_TERM']._serialized_start=928
+  _globals['_TERM']._serialized_end=1027
+  _globals['_SUMWORK']._serialized_start=1030
+  _globals['_SUMWORK']._serialized_end=1205
+  _globals['_GROUP']._serialized_start=1207
+  _globals['_GROUP']._serialized_end=1310
+  _globals['_MERGEWORK']._serialized_start=1313
+  _globals['_MERGEWORK']._serialized_end=1675
+  _globals['_RENEWCLAIMSREQUEST']._serialized_start=1677
+  _globals['_RENEWCLAIMSREQUEST']._serialized_end=1732
+  _globals['_RENEWCLAIMSRESPONSE']._serialized_start=1734
+  _globals['_RENEWCLAIMSRESPONSE']._serialized_end=1775
+  _globals['_REPORTCHECKREQUEST']._serialized_start=1778
+  _globals['_REPORTCHECKREQUEST']._serialized_end=1937
+  _globals['_REPORTCHECKRESPONSE']._serialized_start=1939
+  _globals['_REPORTCHECKRESPONSE']._serialized_end=1960
+  _globals['_REPORTSUMREQUEST']._serialized_start=1962
+  _globals['_REPORTSUMREQUEST']._serialized_end=2051
+  _globals['_REPORTSUMRESPONSE']._serialized_start=2053
+  _globals['_REPORTSUMRESPONSE']._serialized_end=2072
+  _globals['_REPORTMERGEREQUEST']._serialized_start=2075
+  _globals['_REPORTMERGEREQUEST']._serialized_end=2495
+  _globals['_REPORTMERGEREQUEST_TIMINGSENTRY']._serialized_start=2437
+  _globals['_REPORTMERGEREQUEST_TIMINGSENTRY']._serialized_end=2495
+  _globals['_REPORTMERGERESPONSE']._serialized_start=2497
+  _globals['_REPORTMERGERESPONSE']._serialized_end=2518
+  _globals['_REPORTWEIGHINGSREQUEST']._serialized_start=2520
+  _globals['_REPORTWEIGHINGSREQUEST']._serialized_end=2633
+  _globals['_REPORTWEIGHINGSRESPONSE']._serialized_start=2635
+  _globals['_REPORTWEIGHINGSRESPONSE']._serialized_end=2713
+  _globals['_REPORTFAILUREREQUEST']._serialized_start=2715
+  _globals['_REPORTFAILUREREQUEST']._serialized_end=2795
+  _globals['_REPORTFAILURERESPONSE']._serialized_start=2797
+  _globals['_REPORTFAILURERESPONSE']._serialized_end=2820
+  _globals['_MERGESERVICE']._serialized_start=2823
+  _globals['_MERGESERVICE']._serialized_end=3405
 # @@protoc_insertion_point(module_scope)

@@ -3,6 +3,7 @@ import datetime
 from trainnet.v1._imports.buf.validate import validate_pb2 as _validate_pb2
 from google.protobuf import duration_pb2 as _duration_pb2
 from trainnet.v1 import artifact_pb2 as _artifact_pb2
+from trainnet.v1 import codec_pb2 as _codec_pb2
 from trainnet.v1 import job_pb2 as _job_pb2
 from trainnet.v1 import task_pb2 as _task_pb2
 from google.protobuf.internal import containers as _containers
@@ -48,14 +49,16 @@ class MergeTask(_message.Message):
     def __init__(self, fence: _Optional[int] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., round: _Optional[str] = ..., check: _Optional[_Union[CheckWork, _Mapping]] = ..., sum: _Optional[_Union[SumWork, _Mapping]] = ..., merge: _Optional[_Union[MergeWork, _Mapping]] = ...) -> None: ...
 
 class CheckWork(_message.Message):
-    __slots__ = ("update", "base", "max_update_norm")
+    __slots__ = ("update", "base", "max_update_norm", "codec")
     UPDATE_FIELD_NUMBER: _ClassVar[int]
     BASE_FIELD_NUMBER: _ClassVar[int]
     MAX_UPDATE_NORM_FIELD_NUMBER: _ClassVar[int]
+    CODEC_FIELD_NUMBER: _ClassVar[int]
     update: _artifact_pb2.Artifact
     base: _artifact_pb2.Artifact
     max_update_norm: float
-    def __init__(self, update: _Optional[_Union[_artifact_pb2.Artifact, _Mapping]] = ..., base: _Optional[_Union[_artifact_pb2.Artifact, _Mapping]] = ..., max_update_norm: _Optional[float] = ...) -> None: ...
+    codec: _codec_pb2.Codec
+    def __init__(self, update: _Optional[_Union[_artifact_pb2.Artifact, _Mapping]] = ..., base: _Optional[_Union[_artifact_pb2.Artifact, _Mapping]] = ..., max_update_norm: _Optional[float] = ..., codec: _Optional[_Union[_codec_pb2.Codec, _Mapping]] = ...) -> None: ...
 
 class Term(_message.Message):
     __slots__ = ("shard", "update", "weight")
@@ -68,16 +71,18 @@ class Term(_message.Message):
     def __init__(self, shard: _Optional[int] = ..., update: _Optional[_Union[_artifact_pb2.Artifact, _Mapping]] = ..., weight: _Optional[float] = ...) -> None: ...
 
 class SumWork(_message.Message):
-    __slots__ = ("group", "terms", "base", "key")
+    __slots__ = ("group", "terms", "base", "key", "codec")
     GROUP_FIELD_NUMBER: _ClassVar[int]
     TERMS_FIELD_NUMBER: _ClassVar[int]
     BASE_FIELD_NUMBER: _ClassVar[int]
     KEY_FIELD_NUMBER: _ClassVar[int]
+    CODEC_FIELD_NUMBER: _ClassVar[int]
     group: int
     terms: _containers.RepeatedCompositeFieldContainer[Term]
     base: _artifact_pb2.Artifact
     key: str
-    def __init__(self, group: _Optional[int] = ..., terms: _Optional[_Iterable[_Union[Term, _Mapping]]] = ..., base: _Optional[_Union[_artifact_pb2.Artifact, _Mapping]] = ..., key: _Optional[str] = ...) -> None: ...
+    codec: _codec_pb2.Codec
+    def __init__(self, group: _Optional[int] = ..., terms: _Optional[_Iterable[_Union[Term, _Mapping]]] = ..., base: _Optional[_Union[_artifact_pb2.Artifact, _Mapping]] = ..., key: _Optional[str] = ..., codec: _Optional[_Union[_codec_pb2.Codec, _Mapping]] = ...) -> None: ...
 
 class Group(_message.Message):
     __slots__ = ("group", "terms", "partial_key")
@@ -90,20 +95,24 @@ class Group(_message.Message):
     def __init__(self, group: _Optional[int] = ..., terms: _Optional[_Iterable[_Union[Term, _Mapping]]] = ..., partial_key: _Optional[str] = ...) -> None: ...
 
 class MergeWork(_message.Message):
-    __slots__ = ("groups", "base", "policy", "key", "optimizer_state", "optimizer_key")
+    __slots__ = ("groups", "base", "policy", "key", "optimizer_state", "optimizer_key", "weighings", "codec")
     GROUPS_FIELD_NUMBER: _ClassVar[int]
     BASE_FIELD_NUMBER: _ClassVar[int]
     POLICY_FIELD_NUMBER: _ClassVar[int]
     KEY_FIELD_NUMBER: _ClassVar[int]
     OPTIMIZER_STATE_FIELD_NUMBER: _ClassVar[int]
     OPTIMIZER_KEY_FIELD_NUMBER: _ClassVar[int]
+    WEIGHINGS_FIELD_NUMBER: _ClassVar[int]
+    CODEC_FIELD_NUMBER: _ClassVar[int]
     groups: _containers.RepeatedCompositeFieldContainer[Group]
     base: _artifact_pb2.Artifact
     policy: _job_pb2.MergePolicy
     key: str
     optimizer_state: _artifact_pb2.Artifact
     optimizer_key: str
-    def __init__(self, groups: _Optional[_Iterable[_Union[Group, _Mapping]]] = ..., base: _Optional[_Union[_artifact_pb2.Artifact, _Mapping]] = ..., policy: _Optional[_Union[_job_pb2.MergePolicy, _Mapping]] = ..., key: _Optional[str] = ..., optimizer_state: _Optional[_Union[_artifact_pb2.Artifact, _Mapping]] = ..., optimizer_key: _Optional[str] = ...) -> None: ...
+    weighings: _containers.RepeatedCompositeFieldContainer[_job_pb2.Weighing]
+    codec: _codec_pb2.Codec
+    def __init__(self, groups: _Optional[_Iterable[_Union[Group, _Mapping]]] = ..., base: _Optional[_Union[_artifact_pb2.Artifact, _Mapping]] = ..., policy: _Optional[_Union[_job_pb2.MergePolicy, _Mapping]] = ..., key: _Optional[str] = ..., optimizer_state: _Optional[_Union[_artifact_pb2.Artifact, _Mapping]] = ..., optimizer_key: _Optional[str] = ..., weighings: _Optional[_Iterable[_Union[_job_pb2.Weighing, _Mapping]]] = ..., codec: _Optional[_Union[_codec_pb2.Codec, _Mapping]] = ...) -> None: ...
 
 class RenewClaimsRequest(_message.Message):
     __slots__ = ("fences",)
@@ -175,6 +184,20 @@ class ReportMergeRequest(_message.Message):
 class ReportMergeResponse(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
+
+class ReportWeighingsRequest(_message.Message):
+    __slots__ = ("fence", "weighings")
+    FENCE_FIELD_NUMBER: _ClassVar[int]
+    WEIGHINGS_FIELD_NUMBER: _ClassVar[int]
+    fence: int
+    weighings: _containers.RepeatedCompositeFieldContainer[_job_pb2.Weighing]
+    def __init__(self, fence: _Optional[int] = ..., weighings: _Optional[_Iterable[_Union[_job_pb2.Weighing, _Mapping]]] = ...) -> None: ...
+
+class ReportWeighingsResponse(_message.Message):
+    __slots__ = ("weighings",)
+    WEIGHINGS_FIELD_NUMBER: _ClassVar[int]
+    weighings: _containers.RepeatedCompositeFieldContainer[_job_pb2.Weighing]
+    def __init__(self, weighings: _Optional[_Iterable[_Union[_job_pb2.Weighing, _Mapping]]] = ...) -> None: ...
 
 class ReportFailureRequest(_message.Message):
     __slots__ = ("fence", "message")

@@ -61,6 +61,11 @@ class MergeServiceStub:
                 request_serializer=trainnet_dot_v1_dot_merge__pb2.ReportMergeRequest.SerializeToString,
                 response_deserializer=trainnet_dot_v1_dot_merge__pb2.ReportMergeResponse.FromString,
                 _registered_method=True)
+        self.ReportWeighings = channel.unary_unary(
+                '/trainnet.v1.MergeService/ReportWeighings',
+                request_serializer=trainnet_dot_v1_dot_merge__pb2.ReportWeighingsRequest.SerializeToString,
+                response_deserializer=trainnet_dot_v1_dot_merge__pb2.ReportWeighingsResponse.FromString,
+                _registered_method=True)
         self.ReportFailure = channel.unary_unary(
                 '/trainnet.v1.MergeService/ReportFailure',
                 request_serializer=trainnet_dot_v1_dot_merge__pb2.ReportFailureRequest.SerializeToString,
@@ -112,6 +117,14 @@ class MergeServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReportWeighings(self, request, context):
+        """Reports what the policy's rule makes of each update, before the sum; the first report of a round counts, and every one
+        is answered with that. Idempotent. Codes: FAILED_PRECONDITION (STALE_FENCE), INVALID_ARGUMENT.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ReportFailure(self, request, context):
         """Gives a claimed task back: it could not be done. Idempotent. Codes: FAILED_PRECONDITION (STALE_FENCE).
         """
@@ -146,6 +159,11 @@ def add_MergeServiceServicer_to_server(servicer, server):
                     servicer.ReportMerge,
                     request_deserializer=trainnet_dot_v1_dot_merge__pb2.ReportMergeRequest.FromString,
                     response_serializer=trainnet_dot_v1_dot_merge__pb2.ReportMergeResponse.SerializeToString,
+            ),
+            'ReportWeighings': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReportWeighings,
+                    request_deserializer=trainnet_dot_v1_dot_merge__pb2.ReportWeighingsRequest.FromString,
+                    response_serializer=trainnet_dot_v1_dot_merge__pb2.ReportWeighingsResponse.SerializeToString,
             ),
             'ReportFailure': grpc.unary_unary_rpc_method_handler(
                     servicer.ReportFailure,
@@ -290,6 +308,33 @@ class MergeService:
             '/trainnet.v1.MergeService/ReportMerge',
             trainnet_dot_v1_dot_merge__pb2.ReportMergeRequest.SerializeToString,
             trainnet_dot_v1_dot_merge__pb2.ReportMergeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReportWeighings(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trainnet.v1.MergeService/ReportWeighings',
+            trainnet_dot_v1_dot_merge__pb2.ReportWeighingsRequest.SerializeToString,
+            trainnet_dot_v1_dot_merge__pb2.ReportWeighingsResponse.FromString,
             options,
             channel_credentials,
             insecure,

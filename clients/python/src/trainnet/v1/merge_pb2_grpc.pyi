@@ -52,6 +52,10 @@ class MergeServiceStub:
     """Reports merged weights; commits them as the round's result. Idempotent.
     Codes: FAILED_PRECONDITION (STALE_FENCE), INVALID_ARGUMENT (an optimizer_state too few or too many).
     """
+    ReportWeighings: _grpc.UnaryUnaryMultiCallable[_merge_pb2.ReportWeighingsRequest, _merge_pb2.ReportWeighingsResponse]
+    """Reports what the policy's rule makes of each update, before the sum; the first report of a round counts, and every one
+    is answered with that. Idempotent. Codes: FAILED_PRECONDITION (STALE_FENCE), INVALID_ARGUMENT.
+    """
     ReportFailure: _grpc.UnaryUnaryMultiCallable[_merge_pb2.ReportFailureRequest, _merge_pb2.ReportFailureResponse]
     """Gives a claimed task back: it could not be done. Idempotent. Codes: FAILED_PRECONDITION (STALE_FENCE)."""
 
@@ -78,6 +82,10 @@ class MergeServiceAsyncStub(MergeServiceStub):
     ReportMerge: _aio.UnaryUnaryMultiCallable[_merge_pb2.ReportMergeRequest, _merge_pb2.ReportMergeResponse]  # type: ignore[assignment]
     """Reports merged weights; commits them as the round's result. Idempotent.
     Codes: FAILED_PRECONDITION (STALE_FENCE), INVALID_ARGUMENT (an optimizer_state too few or too many).
+    """
+    ReportWeighings: _aio.UnaryUnaryMultiCallable[_merge_pb2.ReportWeighingsRequest, _merge_pb2.ReportWeighingsResponse]  # type: ignore[assignment]
+    """Reports what the policy's rule makes of each update, before the sum; the first report of a round counts, and every one
+    is answered with that. Idempotent. Codes: FAILED_PRECONDITION (STALE_FENCE), INVALID_ARGUMENT.
     """
     ReportFailure: _aio.UnaryUnaryMultiCallable[_merge_pb2.ReportFailureRequest, _merge_pb2.ReportFailureResponse]  # type: ignore[assignment]
     """Gives a claimed task back: it could not be done. Idempotent. Codes: FAILED_PRECONDITION (STALE_FENCE)."""
@@ -132,6 +140,16 @@ class MergeServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_merge_pb2.ReportMergeResponse, _abc.Awaitable[_merge_pb2.ReportMergeResponse]]:
         """Reports merged weights; commits them as the round's result. Idempotent.
         Codes: FAILED_PRECONDITION (STALE_FENCE), INVALID_ARGUMENT (an optimizer_state too few or too many).
+        """
+
+    @_abc_1.abstractmethod
+    def ReportWeighings(
+        self,
+        request: _merge_pb2.ReportWeighingsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_merge_pb2.ReportWeighingsResponse, _abc.Awaitable[_merge_pb2.ReportWeighingsResponse]]:
+        """Reports what the policy's rule makes of each update, before the sum; the first report of a round counts, and every one
+        is answered with that. Idempotent. Codes: FAILED_PRECONDITION (STALE_FENCE), INVALID_ARGUMENT.
         """
 
     @_abc_1.abstractmethod

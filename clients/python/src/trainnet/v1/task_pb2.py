@@ -25,10 +25,11 @@ _sym_db = _symbol_database.Default()
 from trainnet.v1._imports.buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from trainnet.v1 import artifact_pb2 as trainnet_dot_v1_dot_artifact__pb2
+from trainnet.v1 import codec_pb2 as trainnet_dot_v1_dot_codec__pb2
 from trainnet.v1 import dataset_pb2 as trainnet_dot_v1_dot_dataset__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16trainnet/v1/task.proto\x12\x0btrainnet.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1atrainnet/v1/artifact.proto\x1a\x19trainnet/v1/dataset.proto\"\xa3\x01\n\tModelSpec\x12\"\n\x0c\x61rchitecture\x18\x01 \x01(\tR\x0c\x61rchitecture\x12\x41\n\x0fhyperparameters\x18\x02 \x01(\x0b\x32\x17.google.protobuf.StructR\x0fhyperparameters\x12/\n\x06schema\x18\x03 \x01(\x0b\x32\x17.trainnet.v1.DataSchemaR\x06schema\"j\n\nModelParts\x12-\n\x06\x62undle\x18\x01 \x01(\x0b\x32\x15.trainnet.v1.ArtifactR\x06\x62undle\x12-\n\x06\x66rozen\x18\x02 \x01(\x0b\x32\x15.trainnet.v1.ArtifactR\x06\x66rozen\"\xff\x01\n\tBaseModel\x12\x39\n\x03job\x18\x01 \x01(\tB%\xbaH\"r 2\x1e^jobs/[a-z0-9][a-z0-9-]{0,62}$H\x00R\x03job\x12?\n\x05model\x18\x02 \x01(\tB\'\xbaH$r\"2 ^models/[a-z0-9][a-z0-9-]{0,62}$H\x00R\x05model\x12l\n\x03hub\x18\x03 \x01(\tBX\xbaHUrS\x18\xc8\x01\x32N^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?(@[A-Za-z0-9._/-]+)?$H\x00R\x03hubB\x08\n\x06source\"\xca\x01\n\x0bInspectSpec\x12-\n\x06source\x18\x01 \x01(\x0b\x32\x15.trainnet.v1.ArtifactR\x06source\x12\x32\n\x06\x66ormat\x18\x02 \x01(\x0e\x32\x1a.trainnet.v1.DatasetFormatR\x06\x66ormat\x12!\n\x0clabel_column\x18\x03 \x01(\tR\x0blabelColumn\x12\x35\n\x07reading\x18\x04 \x01(\x0b\x32\x1b.trainnet.v1.DatasetReadingR\x07reading\"\xcd\x01\n\x0bPrepareSpec\x12-\n\x06source\x18\x01 \x01(\x0b\x32\x15.trainnet.v1.ArtifactR\x06source\x12\x32\n\x06\x66ormat\x18\x02 \x01(\x0e\x32\x1a.trainnet.v1.DatasetFormatR\x06\x66ormat\x12/\n\x06schema\x18\x03 \x01(\x0b\x32\x17.trainnet.v1.DataSchemaR\x06schema\x12*\n\x04plan\x18\x04 \x01(\x0b\x32\x16.trainnet.v1.ShardPlanR\x04plan\"\xd4\x02\n\x0eInitializeSpec\x12,\n\x05model\x18\x01 \x01(\x0b\x32\x16.trainnet.v1.ModelSpecR\x05model\x12\x12\n\x04seed\x18\x02 \x01(\x03R\x04seed\x12*\n\x04\x62\x61se\x18\x03 \x01(\x0b\x32\x16.trainnet.v1.BaseModelR\x04\x62\x61se\x12\x38\n\x0c\x62\x61se_weights\x18\x04 \x01(\x0b\x32\x15.trainnet.v1.ArtifactR\x0b\x62\x61seWeights\x12\x36\n\nbase_parts\x18\x05 \x01(\x0b\x32\x17.trainnet.v1.ModelPartsR\tbaseParts\x12\x33\n\tbase_spec\x18\x06 \x01(\x0b\x32\x16.trainnet.v1.ModelSpecR\x08\x62\x61seSpec\x12-\n\x06sample\x18\x07 \x01(\x0b\x32\x15.trainnet.v1.ArtifactR\x06sample\"\xdc\x02\n\tTrainSpec\x12,\n\x05model\x18\x01 \x01(\x0b\x32\x16.trainnet.v1.ModelSpecR\x05model\x12)\n\x04\x62\x61se\x18\x02 \x01(\x0b\x32\x15.trainnet.v1.ArtifactR\x04\x62\x61se\x12+\n\x05shard\x18\x03 \x01(\x0b\x32\x15.trainnet.v1.ArtifactR\x05shard\x12\x16\n\x06\x65pochs\x18\x04 \x01(\x05R\x06\x65pochs\x12\x12\n\x04seed\x18\x05 \x01(\x03R\x04seed\x12\x14\n\x05round\x18\x06 \x01(\x05R\x05round\x12\x1f\n\x0bshard_index\x18\x07 \x01(\x05R\nshardIndex\x12\x1f\n\x0blocal_steps\x18\x08 \x01(\x05R\nlocalSteps\x12\x16\n\x06rounds\x18\t \x01(\x05R\x06rounds\x12-\n\x05parts\x18\n \x01(\x0b\x32\x17.trainnet.v1.ModelPartsR\x05parts\"\xe3\x01\n\x0c\x45valuateSpec\x12,\n\x05model\x18\x01 \x01(\x0b\x32\x16.trainnet.v1.ModelSpecR\x05model\x12/\n\x07weights\x18\x02 \x01(\x0b\x32\x15.trainnet.v1.ArtifactR\x07weights\x12/\n\x07holdout\x18\x03 \x01(\x0b\x32\x15.trainnet.v1.ArtifactR\x07holdout\x12\x14\n\x05round\x18\x04 \x01(\x05R\x05round\x12-\n\x05parts\x18\x05 \x01(\x0b\x32\x17.trainnet.v1.ModelPartsR\x05parts\"\x9b\x02\n\x0bRoundRecord\x12\x16\n\x06number\x18\x01 \x01(\x05R\x06number\x12?\n\x07metrics\x18\x02 \x03(\x0b\x32%.trainnet.v1.RoundRecord.MetricsEntryR\x07metrics\x12#\n\rmerged_sha256\x18\x03 \x01(\tR\x0cmergedSha256\x12\x33\n\x07updates\x18\x04 \x03(\x0b\x32\x19.trainnet.v1.UpdateRecordR\x07updates\x12\x1d\n\ntrain_loss\x18\x05 \x01(\x01R\ttrainLoss\x1a:\n\x0cMetricsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\x01R\x05value:\x02\x38\x01\"p\n\x0cUpdateRecord\x12\x14\n\x05shard\x18\x01 \x01(\x05R\x05shard\x12\x16\n\x06worker\x18\x02 \x01(\tR\x06worker\x12\x16\n\x06\x64igest\x18\x03 \x01(\tR\x06\x64igest\x12\x1a\n\x08\x65xamples\x18\x04 \x01(\x03R\x08\x65xamples\"\xd8\x04\n\nExportSpec\x12,\n\x05model\x18\x01 \x01(\x0b\x32\x16.trainnet.v1.ModelSpecR\x05model\x12/\n\x07weights\x18\x02 \x01(\x0b\x32\x15.trainnet.v1.ArtifactR\x07weights\x12-\n\x05parts\x18\x03 \x01(\x0b\x32\x17.trainnet.v1.ModelPartsR\x05parts\x12\x14\n\x05round\x18\x04 \x01(\x05R\x05round\x12!\n\x0c\x64isplay_name\x18\x05 \x01(\tR\x0b\x64isplayName\x12!\n\x0c\x64\x61taset_name\x18\x06 \x01(\tR\x0b\x64\x61tasetName\x12*\n\x04plan\x18\x07 \x01(\x0b\x32\x16.trainnet.v1.ShardPlanR\x04plan\x12\x1d\n\nshard_rows\x18\x08 \x03(\x03R\tshardRows\x12!\n\x0choldout_rows\x18\t \x01(\x03R\x0bholdoutRows\x12\x30\n\x06rounds\x18\n \x03(\x0b\x32\x18.trainnet.v1.RoundRecordR\x06rounds\x12\x34\n\tconfusion\x18\x0b \x01(\x0b\x32\x16.trainnet.v1.ConfusionR\tconfusion\x12\x16\n\x06\x65pochs\x18\x0c \x01(\x05R\x06\x65pochs\x12\x1f\n\x0blocal_steps\x18\r \x01(\x05R\nlocalSteps\x12*\n\x04\x62\x61se\x18\x0e \x01(\x0b\x32\x16.trainnet.v1.BaseModelR\x04\x62\x61se\x12%\n\x0einitial_digest\x18\x0f \x01(\tR\rinitialDigest\"\xeb\x02\n\x08TaskSpec\x12\x10\n\x03job\x18\x01 \x01(\tR\x03job\x12\x34\n\x07inspect\x18\x02 \x01(\x0b\x32\x18.trainnet.v1.InspectSpecH\x00R\x07inspect\x12\x34\n\x07prepare\x18\x03 \x01(\x0b\x32\x18.trainnet.v1.PrepareSpecH\x00R\x07prepare\x12=\n\ninitialize\x18\x04 \x01(\x0b\x32\x1b.trainnet.v1.InitializeSpecH\x00R\ninitialize\x12.\n\x05train\x18\x05 \x01(\x0b\x32\x16.trainnet.v1.TrainSpecH\x00R\x05train\x12\x37\n\x08\x65valuate\x18\x06 \x01(\x0b\x32\x19.trainnet.v1.EvaluateSpecH\x00R\x08\x65valuate\x12\x31\n\x06\x65xport\x18\x07 \x01(\x0b\x32\x17.trainnet.v1.ExportSpecH\x00R\x06\x65xportB\x06\n\x04work\"t\n\rInspectResult\x12/\n\x06schema\x18\x01 \x01(\x0b\x32\x17.trainnet.v1.DataSchemaR\x06schema\x12\x32\n\x07profile\x18\x02 \x01(\x0b\x32\x18.trainnet.v1.DataProfileR\x07profile\"Q\n\rPrepareResult\x12\x1d\n\nshard_rows\x18\x01 \x03(\x03R\tshardRows\x12!\n\x0choldout_rows\x18\x02 \x01(\x03R\x0bholdoutRows\"=\n\tConfusion\x12\x18\n\x07\x63lasses\x18\x01 \x03(\tR\x07\x63lasses\x12\x16\n\x06\x63ounts\x18\x02 \x03(\x03R\x06\x63ounts\"F\n\x0e\x45valuateResult\x12\x34\n\tconfusion\x18\x01 \x01(\x0b\x32\x16.trainnet.v1.ConfusionR\tconfusion\"\x8a\x01\n\x10InitializeResult\x12\x31\n\x14trainable_parameters\x18\x01 \x01(\x03R\x13trainableParameters\x12\x1e\n\nparameters\x18\x02 \x01(\x03R\nparameters\x12#\n\rbase_revision\x18\x03 \x01(\tR\x0c\x62\x61seRevision\"<\n\nTaskOutput\x12\x16\n\x06output\x18\x01 \x01(\tR\x06output\x12\x16\n\x06\x64igest\x18\x02 \x01(\tR\x06\x64igest\"\xb1\x03\n\nTaskResult\x12\x31\n\x07outputs\x18\x01 \x03(\x0b\x32\x17.trainnet.v1.TaskOutputR\x07outputs\x12\x36\n\x07inspect\x18\x02 \x01(\x0b\x32\x1a.trainnet.v1.InspectResultH\x00R\x07inspect\x12\x36\n\x07prepare\x18\x03 \x01(\x0b\x32\x1a.trainnet.v1.PrepareResultH\x00R\x07prepare\x12\x39\n\x08\x65valuate\x18\x05 \x01(\x0b\x32\x1b.trainnet.v1.EvaluateResultH\x00R\x08\x65valuate\x12?\n\ninitialize\x18\x06 \x01(\x0b\x32\x1d.trainnet.v1.InitializeResultH\x00R\ninitialize\x12>\n\x07metrics\x18\x04 \x03(\x0b\x32$.trainnet.v1.TaskResult.MetricsEntryR\x07metrics\x1a:\n\x0cMetricsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\x01R\x05value:\x02\x38\x01\x42\x08\n\x06result*\xed\x01\n\x08TaskKind\x12\x19\n\x15TASK_KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11TASK_KIND_INSPECT\x10\x01\x12\x15\n\x11TASK_KIND_PREPARE\x10\x02\x12\x18\n\x14TASK_KIND_INITIALIZE\x10\x03\x12\x13\n\x0fTASK_KIND_TRAIN\x10\x04\x12\x16\n\x12TASK_KIND_EVALUATE\x10\x05\x12\x13\n\x0fTASK_KIND_CHECK\x10\x06\x12\x11\n\rTASK_KIND_SUM\x10\x07\x12\x13\n\x0fTASK_KIND_MERGE\x10\x08\x12\x14\n\x10TASK_KIND_EXPORT\x10\t*\xd1\x01\n\tTaskState\x12\x1a\n\x16TASK_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10TASK_STATE_READY\x10\x01\x12\x17\n\x13TASK_STATE_ASSIGNED\x10\x02\x12\x15\n\x11TASK_STATE_LEASED\x10\x03\x12\x17\n\x13TASK_STATE_CHECKING\x10\x04\x12\x13\n\x0fTASK_STATE_DONE\x10\x05\x12\x1a\n\x16TASK_STATE_QUARANTINED\x10\x06\x12\x18\n\x14TASK_STATE_CANCELLED\x10\x07*\xa6\x01\n\tTaskPhase\x12\x1a\n\x16TASK_PHASE_UNSPECIFIED\x10\x00\x12\x1a\n\x16TASK_PHASE_DOWNLOADING\x10\x01\x12\x16\n\x12TASK_PHASE_LOADING\x10\x02\x12\x16\n\x12TASK_PHASE_RUNNING\x10\x03\x12\x17\n\x13TASK_PHASE_ENCODING\x10\x04\x12\x18\n\x14TASK_PHASE_UPLOADING\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16trainnet/v1/task.proto\x12\x0btrainnet.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1atrainnet/v1/artifact.proto\x1a\x17trainnet/v1/codec.proto\x1a\x19trainnet/v1/dataset.proto\"\xa3\x01\n\tModelSpec\x12\"\n\x0c\x61rchitecture\x18\x01 \x01(\tR\x0c\x61rchitecture\x12\x41\n\x0fhyperparameters\x18\x02 \x01(\x0b\x32\x17.google.protobuf.StructR\x0fhyperparameters\x12/\n\x06schema\x18\x03 \x01(\x0b\x32\x17.trainnet.v1.DataSchemaR\x06schema\"j\n\nModelParts\x12-\n\x06\x62undle\x18\x01 \x01(\x0b\x32\x15.trainnet.v1.ArtifactR\x06\x62undle\x12-\n\x06\x66rozen\x18\x02 \x01(\x0b\x32\x15.trainnet.v1.ArtifactR\x06\x66rozen\"\xff\x01\n\tBaseModel\x12\x39\n\x03job\x18\x01 \x01(\tB%\xbaH\"r 2\x1e^jobs/[a-z0-9][a-z0-9-]{0,62}$H\x00R\x03job\x12?\n\x05model\x18\x02 \x01(\tB\'\xbaH$r\"2 ^models/[a-z0-9][a-z0-9-]{0,62}$H\x00R\x05model\x12l\n\x03hub\x18\x03 \x01(\tBX\xbaHUrS\x18\xc8\x01\x32N^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?(@[A-Za-z0-9._/-]+)?$H\x00R\x03hubB\x08\n\x06source\"\xca\x01\n\x0bInspectSpec\x12-\n\x06source\x18\x01 \x01(\x0b\x32\x15.trainnet.v1.ArtifactR\x06source\x12\x32\n\x06\x66ormat\x18\x02 \x01(\x0e\x32\x1a.trainnet.v1.DatasetFormatR\x06\x66ormat\x12!\n\x0clabel_column\x18\x03 \x01(\tR\x0blabelColumn\x12\x35\n\x07reading\x18\x04 \x01(\x0b\x32\x1b.trainnet.v1.DatasetReadingR\x07reading\"\xcd\x01\n\x0bPrepareSpec\x12-\n\x06source\x18\x01 \x01(\x0b\x32\x15.trainnet.v1.ArtifactR\x06source\x12\x32\n\x06\x66ormat\x18\x02 \x01(\x0e\x32\x1a.trainnet.v1.DatasetFormatR\x06\x66ormat\x12/\n\x06schema\x18\x03 \x01(\x0b\x32\x17.trainnet.v1.DataSchemaR\x06schema\x12*\n\x04plan\x18\x04 \x01(\x0b\x32\x16.trainnet.v1.ShardPlanR\x04plan\"\xd4\x02\n\x0eInitializeSpec\x12,\n\x05model\x18\x01 \x01(\x0b\x32\x16.trainnet.v1.ModelSpecR\x05model\x12\x12\n\x04seed\x18\x02 \x01(\x03R\x04seed\x12*\n\x04\x62\x61se\x18\x03 \x01(\x0b\x32\x16.trainnet.v1.BaseModelR\x04\x62\x61se\x12\x38\n\x0c\x62\x61se_weights\x18\x04 \x01(\x0b\x32\x15.trainnet.v1.ArtifactR\x0b\x62\x61seWeights\x12\x36\n\nbase_parts\x18\x05 \x01(\x0b\x32\x17.trainnet.v1.ModelPartsR\tbaseParts\x12\x33\n\tbase_spec\x18\x06 \x01(\x0b\x32\x16.trainnet.v1.ModelSpecR\x08\x62\x61seSpec\x12-\n\x06sample\x18\x07 \x01(\x0b\x32\x15.trainnet.v1.ArtifactR\x06sample\"\xd6\x03\n\tTrainSpec\x12,\n\x05model\x18\x01 \x01(\x0b\x32\x16.trainnet.v1.ModelSpecR\x05model\x12)\n\x04\x62\x61se\x18\x02 \x01(\x0b\x32\x15.trainnet.v1.ArtifactR\x04\x62\x61se\x12+\n\x05shard\x18\x03 \x01(\x0b\x32\x15.trainnet.v1.ArtifactR\x05shard\x12\x16\n\x06\x65pochs\x18\x04 \x01(\x05R\x06\x65pochs\x12\x12\n\x04seed\x18\x05 \x01(\x03R\x04seed\x12\x14\n\x05round\x18\x06 \x01(\x05R\x05round\x12\x1f\n\x0bshard_index\x18\x07 \x01(\x05R\nshardIndex\x12\x1f\n\x0blocal_steps\x18\x08 \x01(\x05R\nlocalSteps\x12\x16\n\x06rounds\x18\t \x01(\x05R\x06rounds\x12-\n\x05parts\x18\n \x01(\x0b\x32\x17.trainnet.v1.ModelPartsR\x05parts\x12%\n\x0ekeep_optimizer\x18\x0b \x01(\x08R\rkeepOptimizer\x12\'\n\x0fprevious_update\x18\x0c \x01(\tR\x0epreviousUpdate\x12(\n\x05\x63odec\x18\r \x01(\x0b\x32\x12.trainnet.v1.CodecR\x05\x63odec\"\xe3\x01\n\x0c\x45valuateSpec\x12,\n\x05model\x18\x01 \x01(\x0b\x32\x16.trainnet.v1.ModelSpecR\x05model\x12/\n\x07weights\x18\x02 \x01(\x0b\x32\x15.trainnet.v1.ArtifactR\x07weights\x12/\n\x07holdout\x18\x03 \x01(\x0b\x32\x15.trainnet.v1.ArtifactR\x07holdout\x12\x14\n\x05round\x18\x04 \x01(\x05R\x05round\x12-\n\x05parts\x18\x05 \x01(\x0b\x32\x17.trainnet.v1.ModelPartsR\x05parts\"\x9b\x02\n\x0bRoundRecord\x12\x16\n\x06number\x18\x01 \x01(\x05R\x06number\x12?\n\x07metrics\x18\x02 \x03(\x0b\x32%.trainnet.v1.RoundRecord.MetricsEntryR\x07metrics\x12#\n\rmerged_sha256\x18\x03 \x01(\tR\x0cmergedSha256\x12\x33\n\x07updates\x18\x04 \x03(\x0b\x32\x19.trainnet.v1.UpdateRecordR\x07updates\x12\x1d\n\ntrain_loss\x18\x05 \x01(\x01R\ttrainLoss\x1a:\n\x0cMetricsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\x01R\x05value:\x02\x38\x01\"p\n\x0cUpdateRecord\x12\x14\n\x05shard\x18\x01 \x01(\x05R\x05shard\x12\x16\n\x06worker\x18\x02 \x01(\tR\x06worker\x12\x16\n\x06\x64igest\x18\x03 \x01(\tR\x06\x64igest\x12\x1a\n\x08\x65xamples\x18\x04 \x01(\x03R\x08\x65xamples\"\xd8\x04\n\nExportSpec\x12,\n\x05model\x18\x01 \x01(\x0b\x32\x16.trainnet.v1.ModelSpecR\x05model\x12/\n\x07weights\x18\x02 \x01(\x0b\x32\x15.trainnet.v1.ArtifactR\x07weights\x12-\n\x05parts\x18\x03 \x01(\x0b\x32\x17.trainnet.v1.ModelPartsR\x05parts\x12\x14\n\x05round\x18\x04 \x01(\x05R\x05round\x12!\n\x0c\x64isplay_name\x18\x05 \x01(\tR\x0b\x64isplayName\x12!\n\x0c\x64\x61taset_name\x18\x06 \x01(\tR\x0b\x64\x61tasetName\x12*\n\x04plan\x18\x07 \x01(\x0b\x32\x16.trainnet.v1.ShardPlanR\x04plan\x12\x1d\n\nshard_rows\x18\x08 \x03(\x03R\tshardRows\x12!\n\x0choldout_rows\x18\t \x01(\x03R\x0bholdoutRows\x12\x30\n\x06rounds\x18\n \x03(\x0b\x32\x18.trainnet.v1.RoundRecordR\x06rounds\x12\x34\n\tconfusion\x18\x0b \x01(\x0b\x32\x16.trainnet.v1.ConfusionR\tconfusion\x12\x16\n\x06\x65pochs\x18\x0c \x01(\x05R\x06\x65pochs\x12\x1f\n\x0blocal_steps\x18\r \x01(\x05R\nlocalSteps\x12*\n\x04\x62\x61se\x18\x0e \x01(\x0b\x32\x16.trainnet.v1.BaseModelR\x04\x62\x61se\x12%\n\x0einitial_digest\x18\x0f \x01(\tR\rinitialDigest\"\xeb\x02\n\x08TaskSpec\x12\x10\n\x03job\x18\x01 \x01(\tR\x03job\x12\x34\n\x07inspect\x18\x02 \x01(\x0b\x32\x18.trainnet.v1.InspectSpecH\x00R\x07inspect\x12\x34\n\x07prepare\x18\x03 \x01(\x0b\x32\x18.trainnet.v1.PrepareSpecH\x00R\x07prepare\x12=\n\ninitialize\x18\x04 \x01(\x0b\x32\x1b.trainnet.v1.InitializeSpecH\x00R\ninitialize\x12.\n\x05train\x18\x05 \x01(\x0b\x32\x16.trainnet.v1.TrainSpecH\x00R\x05train\x12\x37\n\x08\x65valuate\x18\x06 \x01(\x0b\x32\x19.trainnet.v1.EvaluateSpecH\x00R\x08\x65valuate\x12\x31\n\x06\x65xport\x18\x07 \x01(\x0b\x32\x17.trainnet.v1.ExportSpecH\x00R\x06\x65xportB\x06\n\x04work\"t\n\rInspectResult\x12/\n\x06schema\x18\x01 \x01(\x0b\x32\x17.trainnet.v1.DataSchemaR\x06schema\x12\x32\n\x07profile\x18\x02 \x01(\x0b\x32\x18.trainnet.v1.DataProfileR\x07profile\"Q\n\rPrepareResult\x12\x1d\n\nshard_rows\x18\x01 \x03(\x03R\tshardRows\x12!\n\x0choldout_rows\x18\x02 \x01(\x03R\x0bholdoutRows\"=\n\tConfusion\x12\x18\n\x07\x63lasses\x18\x01 \x03(\tR\x07\x63lasses\x12\x16\n\x06\x63ounts\x18\x02 \x03(\x03R\x06\x63ounts\"F\n\x0e\x45valuateResult\x12\x34\n\tconfusion\x18\x01 \x01(\x0b\x32\x16.trainnet.v1.ConfusionR\tconfusion\"\x8a\x01\n\x10InitializeResult\x12\x31\n\x14trainable_parameters\x18\x01 \x01(\x03R\x13trainableParameters\x12\x1e\n\nparameters\x18\x02 \x01(\x03R\nparameters\x12#\n\rbase_revision\x18\x03 \x01(\tR\x0c\x62\x61seRevision\"<\n\nTaskOutput\x12\x16\n\x06output\x18\x01 \x01(\tR\x06output\x12\x16\n\x06\x64igest\x18\x02 \x01(\tR\x06\x64igest\"\xb1\x03\n\nTaskResult\x12\x31\n\x07outputs\x18\x01 \x03(\x0b\x32\x17.trainnet.v1.TaskOutputR\x07outputs\x12\x36\n\x07inspect\x18\x02 \x01(\x0b\x32\x1a.trainnet.v1.InspectResultH\x00R\x07inspect\x12\x36\n\x07prepare\x18\x03 \x01(\x0b\x32\x1a.trainnet.v1.PrepareResultH\x00R\x07prepare\x12\x39\n\x08\x65valuate\x18\x05 \x01(\x0b\x32\x1b.trainnet.v1.EvaluateResultH\x00R\x08\x65valuate\x12?\n\ninitialize\x18\x06 \x01(\x0b\x32\x1d.trainnet.v1.InitializeResultH\x00R\ninitialize\x12>\n\x07metrics\x18\x04 \x03(\x0b\x32$.trainnet.v1.TaskResult.MetricsEntryR\x07metrics\x1a:\n\x0cMetricsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\x01R\x05value:\x02\x38\x01\x42\x08\n\x06result*\xed\x01\n\x08TaskKind\x12\x19\n\x15TASK_KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11TASK_KIND_INSPECT\x10\x01\x12\x15\n\x11TASK_KIND_PREPARE\x10\x02\x12\x18\n\x14TASK_KIND_INITIALIZE\x10\x03\x12\x13\n\x0fTASK_KIND_TRAIN\x10\x04\x12\x16\n\x12TASK_KIND_EVALUATE\x10\x05\x12\x13\n\x0fTASK_KIND_CHECK\x10\x06\x12\x11\n\rTASK_KIND_SUM\x10\x07\x12\x13\n\x0fTASK_KIND_MERGE\x10\x08\x12\x14\n\x10TASK_KIND_EXPORT\x10\t*\xd1\x01\n\tTaskState\x12\x1a\n\x16TASK_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10TASK_STATE_READY\x10\x01\x12\x17\n\x13TASK_STATE_ASSIGNED\x10\x02\x12\x15\n\x11TASK_STATE_LEASED\x10\x03\x12\x17\n\x13TASK_STATE_CHECKING\x10\x04\x12\x13\n\x0fTASK_STATE_DONE\x10\x05\x12\x1a\n\x16TASK_STATE_QUARANTINED\x10\x06\x12\x18\n\x14TASK_STATE_CANCELLED\x10\x07*\xa6\x01\n\tTaskPhase\x12\x1a\n\x16TASK_PHASE_UNSPECIFIED\x10\x00\x12\x1a\n\x16TASK_PHASE_DOWNLOADING\x10\x01\x12\x16\n\x12TASK_PHASE_LOADING\x10\x02\x12\x16\n\x12TASK_PHASE_RUNNING\x10\x03\x12\x17\n\x13TASK_PHASE_ENCODING\x10\x04\x12\x18\n\x14TASK_PHASE_UPLOADING\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -45,52 +46,52 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ROUNDRECORD_METRICSENTRY']._serialized_options = b'8\001'
   _globals['_TASKRESULT_METRICSENTRY']._loaded_options = None
   _globals['_TASKRESULT_METRICSENTRY']._serialized_options = b'8\001'
-  _globals['_TASKKIND']._serialized_start=4367
-  _globals['_TASKKIND']._serialized_end=4604
-  _globals['_TASKSTATE']._serialized_start=4607
-  _globals['_TASKSTATE']._serialized_end=4816
-  _globals['_TASKPHASE']._serialized_start=4819
-  _globals['_TASKPHASE']._serialized_end=4985
-  _globals['_MODELSPEC']._serialized_start=154
-  _globals['_MODELSPEC']._serialized_end=317
-  _globals['_MODELPARTS']._serialized_start=319
-  _globals['_MODELPARTS']._serialized_end=425
-  _globals['_BASEMODEL']._serialized_start=428
-  _globals['_BASEMODEL']._serialized_end=683
-  _globals['_INSPECTSPEC']._serialized_start=686
-  _globals['_INSPECTSPEC']._serialized_end=888
-  _globals['_PREPARESPEC']._serialized_start=891
-  _globals['_PREPARESPEC']._serialized_end=1096
-  _globals['_INITIALIZESPEC']._serialized_start=1099
-  _globals['_INITIALIZESPEC']._serialized_end=1439
-  _globals['_TRAINSPEC']._serialized_start=1442
-  _globals['_TRAINSPEC']._serialized_end=1790
-  _globals['_EVALUATESPEC']._serialized_start=1793
-  _globals['_EVALUATESPEC']._serialized_end=2020
-  _globals['_ROUNDRECORD']._serialized_start=2023
-  _globals['_ROUNDRECORD']._serialized_end=2306
-  _globals['_ROUNDRECORD_METRICSENTRY']._serialized_start=2248
-  _globals['_ROUNDRECORD_METRICSENTRY']._serialized_end=2306
-  _globals['_UPDATERECORD']._serialized_start=2308
-  _globals['_UPDATERECORD']._serialized_end=2420
-  _globals['_EXPORTSPEC']._serialized_start=2423
-  _globals['_EXPORTSPEC']._serialized_end=3023
-  _globals['_TASKSPEC']._serialized_start=3026
-  _globals['_TASKSPEC']._serialized_end=3389
-  _globals['_INSPECTRESULT']._serialized_start=3391
-  _globals['_INSPECTRESULT']._serialized_end=3507
-  _globals['_PREPARERESULT']._serialized_start=3509
-  _globals['_PREPARERESULT']._serialized_end=3590
-  _globals['_CONFUSION']._serialized_start=3592
-  _globals['_CONFUSION']._serialized_end=3653
-  _globals['_EVALUATERESULT']._serialized_start=3655
-  _globals['_EVALUATERESULT']._serialized_end=3725
-  _globals['_INITIALIZERESULT']._serialized_start=3728
-  _globals['_INITIALIZERESULT']._serialized_end=3866
-  _globals['_TASKOUTPUT']._serialized_start=3868
-  _globals['_TASKOUTPUT']._serialized_end=3928
-  _globals['_TASKRESULT']._serialized_start=3931
-  _globals['_TASKRESULT']._serialized_end=4364
-  _globals['_TASKRESULT_METRICSENTRY']._serialized_start=2248
-  _globals['_TASKRESULT_METRICSENTRY']._serialized_end=2306
+  _globals['_TASKKIND']._serialized_start=4514
+  _globals['_TASKKIND']._serialized_end=4751
+  _globals['_TASKSTATE']._serialized_start=4754
+  _globals['_TASKSTATE']._serialized_end=4963
+  _globals['_TASKPHASE']._serialized_start=4966
+  _globals['_TASKPHASE']._serialized_end=5132
+  _globals['_MODELSPEC']._serialized_start=179
+  _globals['_MODELSPEC']._serialized_end=342
+  _globals['_MODELPARTS']._serialized_start=344
+  _globals['_MODELPARTS']._serialized_end=450
+  _globals['_BASEMODEL']._serialized_start=453
+  _globals['_BASEMODEL']._serialized_end=708
+  _globals['_INSPECTSPEC']._serialized_start=711
+  _globals['_INSPECTSPEC']._serialized_end=913
+  _globals['_PREPARESPEC']._serialized_start=916
+  _globals['_PREPARESPEC']._serialized_end=1121
+  _globals['_INITIALIZESPEC']._serialized_start=1124
+  _globals['_INITIALIZESPEC']._serialized_end=1464
+  _globals['_TRAINSPEC']._serialized_start=1467
+  _globals['_TRAINSPEC']._serialized_end=1937
+  _globals['_EVALUATESPEC']._serialized_start=1940
+  _globals['_EVALUATESPEC']._serialized_end=2167
+  _globals['_ROUNDRECORD']._serialized_start=2170
+  _globals['_ROUNDRECORD']._serialized_end=2453
+  _globals['_ROUNDRECORD_METRICSENTRY']._serialized_start=2395
+  _globals['_ROUNDRECORD_METRICSENTRY']._serialized_end=2453
+  _globals['_UPDATERECORD']._serialized_start=2455
+  _globals['_UPDATERECORD']._serialized_end=2567
+  _globals['_EXPORTSPEC']._serialized_start=2570
+  _globals['_EXPORTSPEC']._serialized_end=3170
+  _globals['_TASKSPEC']._serialized_start=3173
+  _globals['_TASKSPEC']._serialized_end=3536
+  _globals['_INSPECTRESULT']._serialized_start=3538
+  _globals['_INSPECTRESULT']._serialized_end=3654
+  _globals['_PREPARERESULT']._serialized_start=3656
+  _globals['_PREPARERESULT']._serialized_end=3737
+  _globals['_CONFUSION']._serialized_start=3739
+  _globals['_CONFUSION']._serialized_end=3800
+  _globals['_EVALUATERESULT']._serialized_start=3802
+  _globals['_EVALUATERESULT']._serialized_end=3872
+  _globals['_INITIALIZERESULT']._serialized_start=3875
+  _globals['_INITIALIZERESULT']._serialized_end=4013
+  _globals['_TASKOUTPUT']._serialized_start=4015
+  _globals['_TASKOUTPUT']._serialized_end=4075
+  _globals['_TASKRESULT']._serialized_start=4078
+  _globals['_TASKRESULT']._serialized_end=4511
+  _globals['_TASKRESULT_METRICSENTRY']._serialized_start=2395
+  _globals['_TASKRESULT_METRICSENTRY']._serialized_end=2453
 # @@protoc_insertion_point(module_scope)

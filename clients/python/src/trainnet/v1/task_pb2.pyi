@@ -1,6 +1,7 @@
 from trainnet.v1._imports.buf.validate import validate_pb2 as _validate_pb2
 from google.protobuf import struct_pb2 as _struct_pb2
 from trainnet.v1 import artifact_pb2 as _artifact_pb2
+from trainnet.v1 import codec_pb2 as _codec_pb2
 from trainnet.v1 import dataset_pb2 as _dataset_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -139,7 +140,7 @@ class InitializeSpec(_message.Message):
     def __init__(self, model: _Optional[_Union[ModelSpec, _Mapping]] = ..., seed: _Optional[int] = ..., base: _Optional[_Union[BaseModel, _Mapping]] = ..., base_weights: _Optional[_Union[_artifact_pb2.Artifact, _Mapping]] = ..., base_parts: _Optional[_Union[ModelParts, _Mapping]] = ..., base_spec: _Optional[_Union[ModelSpec, _Mapping]] = ..., sample: _Optional[_Union[_artifact_pb2.Artifact, _Mapping]] = ...) -> None: ...
 
 class TrainSpec(_message.Message):
-    __slots__ = ("model", "base", "shard", "epochs", "seed", "round", "shard_index", "local_steps", "rounds", "parts")
+    __slots__ = ("model", "base", "shard", "epochs", "seed", "round", "shard_index", "local_steps", "rounds", "parts", "keep_optimizer", "previous_update", "codec")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     BASE_FIELD_NUMBER: _ClassVar[int]
     SHARD_FIELD_NUMBER: _ClassVar[int]
@@ -150,6 +151,9 @@ class TrainSpec(_message.Message):
     LOCAL_STEPS_FIELD_NUMBER: _ClassVar[int]
     ROUNDS_FIELD_NUMBER: _ClassVar[int]
     PARTS_FIELD_NUMBER: _ClassVar[int]
+    KEEP_OPTIMIZER_FIELD_NUMBER: _ClassVar[int]
+    PREVIOUS_UPDATE_FIELD_NUMBER: _ClassVar[int]
+    CODEC_FIELD_NUMBER: _ClassVar[int]
     model: ModelSpec
     base: _artifact_pb2.Artifact
     shard: _artifact_pb2.Artifact
@@ -160,7 +164,10 @@ class TrainSpec(_message.Message):
     local_steps: int
     rounds: int
     parts: ModelParts
-    def __init__(self, model: _Optional[_Union[ModelSpec, _Mapping]] = ..., base: _Optional[_Union[_artifact_pb2.Artifact, _Mapping]] = ..., shard: _Optional[_Union[_artifact_pb2.Artifact, _Mapping]] = ..., epochs: _Optional[int] = ..., seed: _Optional[int] = ..., round: _Optional[int] = ..., shard_index: _Optional[int] = ..., local_steps: _Optional[int] = ..., rounds: _Optional[int] = ..., parts: _Optional[_Union[ModelParts, _Mapping]] = ...) -> None: ...
+    keep_optimizer: bool
+    previous_update: str
+    codec: _codec_pb2.Codec
+    def __init__(self, model: _Optional[_Union[ModelSpec, _Mapping]] = ..., base: _Optional[_Union[_artifact_pb2.Artifact, _Mapping]] = ..., shard: _Optional[_Union[_artifact_pb2.Artifact, _Mapping]] = ..., epochs: _Optional[int] = ..., seed: _Optional[int] = ..., round: _Optional[int] = ..., shard_index: _Optional[int] = ..., local_steps: _Optional[int] = ..., rounds: _Optional[int] = ..., parts: _Optional[_Union[ModelParts, _Mapping]] = ..., keep_optimizer: _Optional[bool] = ..., previous_update: _Optional[str] = ..., codec: _Optional[_Union[_codec_pb2.Codec, _Mapping]] = ...) -> None: ...
 
 class EvaluateSpec(_message.Message):
     __slots__ = ("model", "weights", "holdout", "round", "parts")
