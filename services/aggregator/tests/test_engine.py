@@ -18,6 +18,7 @@ from trainnet.aggregator.engine import Engine
 from trainnet.aggregator.errors import Cancelled, Unmergeable
 from trainnet.aggregator.objects import Objects
 from trainnet.aggregator.output import KeyTakenError
+from trainnet.aggregator.room import Room
 from trainnet.aggregator.work import Worker
 from trainnet.runtime.store import ObjectNotFound, ObjectStore
 from trainnet.runtime.tensors import numpy_dtype, read_header
@@ -175,7 +176,7 @@ def test_the_state_is_a_file_that_others_can_read(store: ObjectStore, model: Mod
 
 def test_a_report_tells_of_the_state(store: ObjectStore, small: Model) -> None:
     objects = Objects(store)
-    worker = Worker(Checker(store, objects, slice_bytes=65_536), engine(store))
+    worker = Worker(Checker(store, objects, slice_bytes=65_536), engine(store), Room(4))
     work = with_optimizer(small, POLICIES["diloco"], terms_of(small), base=small.base())
     told = worker.do(MergeTask(fence=7, merge=work), threading.Event())
     assert isinstance(told, ReportMergeRequest)

@@ -7,6 +7,7 @@ import asyncio
 from trainnet.aggregator.check import Checker
 from trainnet.aggregator.engine import Engine
 from trainnet.aggregator.objects import Objects
+from trainnet.aggregator.room import Room
 from trainnet.aggregator.settings import AggregatorSettings
 from trainnet.aggregator.transport.claims import Claims
 from trainnet.aggregator.transport.coordinator import Coordinator, RefusedError
@@ -33,7 +34,8 @@ async def main(stop: asyncio.Event) -> None:
         engine = Engine(store, objects, threads=settings.threads, slice_bytes=settings.slice_bytes)
         token = settings.aggregator_token.get_secret_value()
         async with Coordinator(settings.coordinator, token, settings.name) as coordinator:
-            claims = Claims(coordinator, Worker(checker, engine).do, checks=settings.checks, on_ready=ready)
+            worker = Worker(checker, engine, Room(settings.checks))
+            claims = Claims(coordinator, worker.do, checks=settings.checks, on_ready=ready)
             try:
                 await claims.run(stop)
             except RefusedError as refused:

@@ -31,4 +31,9 @@ class AggregatorSettings(StoreSettings, LogSettings):
         le=256 * 1024 * 1024,
         description="the bytes of a model that are folded at a time; a merge holds five of them",
     )
-    checks: int = Field(default=4, ge=1, le=64, description="the number of updates checked side by side")
+    checks: int = Field(
+        default=4,
+        ge=1,
+        le=64,
+        description="the number of updates checked side by side; a large merge takes the place of three",
+    )

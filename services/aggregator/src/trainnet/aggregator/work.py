@@ -6,6 +6,8 @@ import threading
 
 from trainnet.aggregator.check import Checker
 from trainnet.aggregator.engine import Engine
+from trainnet.aggregator.objects import SMALL
+from trainnet.aggregator.room import Room
 from trainnet.v1.merge_pb2 import (
     CheckWork,
     MergeTask,
@@ -20,14 +22,22 @@ from trainnet.v1.merge_pb2 import (
 Report = ReportCheckRequest | ReportSumRequest | ReportMergeRequest | ReportFailureRequest
 
 
-class Worker:
-    """Does tasks. Thread-safe."""
+_MERGE_PLACES = 3
+"""What a merge or a sum of a large model holds in buffers, in those of a check."""
 
-    def __init__(self, checker: Checker, engine: Engine) -> None:
-        self._checker, self._engine = checker, engine
+
+class Worker:
+    """Does tasks, as many at a time as `room` holds. Thread-safe."""
+
+    def __init__(self, checker: Checker, engine: Engine, room: Room) -> None:
+        self._checker, self._engine, self._room = checker, engine, room
 
     def do(self, task: MergeTask, cancel: threading.Event) -> Report:
         """Raises Cancelled, Unmergeable, StoreError, SafetensorsError (of the base)."""
+        with self._room.take(_places(task), cancel):
+            return self._do(task, cancel)
+
+    def _do(self, task: MergeTask, cancel: threading.Event) -> Report:
         match task.WhichOneof("work"):
             case "check":
                 return self._check(task.fence, task.check, cancel)
@@ -64,3 +74,16 @@ class Worker:
             optimizer_state=outcome.state,
             optimizer_state_sha256=outcome.state_sha256,
         )
+
+
+def _places(task: MergeTask) -> int:
+    """What a task holds while it is done; small models are done in memory, in next to no time."""
+    match task.WhichOneof("work"):
+        case "check":
+            return int(task.check.update.size_bytes > SMALL)
+        case "sum":
+            return _MERGE_PLACES if task.sum.base.size_bytes > SMALL else 0
+        case "merge":
+            return _MERGE_PLACES if task.merge.base.size_bytes > SMALL else 0
+        case _:
+            return 0
