@@ -26,7 +26,8 @@ def test_every_strategy_of_the_contract_has_its_numbers() -> None:
     contract.remove("UNSPECIFIED")
     assert merging.STRATEGIES.keys() == contract
     fields = {name for name, field in job_pb2.MergePolicy.DESCRIPTOR.fields_by_name.items() if field.has_presence}
-    assert fields == set(merging.NUMBERS)
+    of_rules = {"byzantine", "bucket_size", "norm_clip", "keep", "clip_radius", "iterations"}
+    assert fields - of_rules == set(merging.NUMBERS)
     assert set().union(*merging.STRATEGIES.values()) == set(merging.NUMBERS)
 
 

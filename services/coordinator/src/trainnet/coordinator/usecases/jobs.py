@@ -18,7 +18,7 @@ from trainnet.coordinator.storage.database import Transaction
 from trainnet.coordinator.storage.pages import page_of
 from trainnet.coordinator.storage.schema import datasets, jobs, rounds, tasks, updates
 from trainnet.coordinator.storage.statements import fetch
-from trainnet.coordinator.usecases import bases, merge_policies, shard_plans, starts, views
+from trainnet.coordinator.usecases import bases, merge_policies, shard_plans, starts, unhandled, views
 from trainnet.coordinator.usecases import rounds as life
 from trainnet.coordinator.usecases.context import Context
 from trainnet.coordinator.usecases.errors import (
@@ -219,5 +219,6 @@ def completed(given: job_pb2.JobSpec) -> job_pb2.JobSpec:
     if spec.HasField("base") and spec.base.WhichOneof("source") is None:
         spec.ClearField("base")
     spec.pool = spec.pool or job_pb2.POOL_TRUSTED
+    unhandled.refuse(spec)
     merge_policies.complete(spec.merge, spec.pool)
     return spec
