@@ -167,6 +167,18 @@ def test_data_sets_are_read_as_their_owner_says(run: Run, peer: Peer, table: Pat
     assert "say --label, --kind COLUMN=KIND or --split-column" in nothing.err
 
 
+def test_train_reads_a_file_as_its_owner_says(run: Run, peer: Peer, table: Path) -> None:
+    odd = table.rename(table.with_name("table.dat"))
+    refused = run("train", str(odd), "-a", "mlp")
+    assert (refused.code, "say `--format`" in refused.err) == (2, True)
+    asked = ("--label", "-", "--kind", "x=text", "--split-column", "y", "--format", "csv")
+    assert run("train", str(odd), "-a", "mlp", *asked).code == 0
+    read = run("datasets", "show", "d1", "--json").json
+    assert (read["format"], read["reading"]) == ("csv", {"label": "-", "kinds": {"x": "text"}, "split_column": "y"})
+    wrong = run("train", str(odd), "-a", "mlp", "--kind", "text")
+    assert (wrong.code, "write --kind age=numeric" in wrong.err) == (2, True)
+
+
 def test_an_upload_that_goes_on_says_where(run: Run, store: Store, tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     with (tmp_path / "a" / "long.wav").open("wb") as file:

@@ -257,10 +257,28 @@ def test_near_names_are_offered(client: Client, table: Path) -> None:
     assert caught.value.hint == "did you mean batch_size?"
 
 
-def test_a_label_for_a_data_set_that_has_one_is_not_ignored(client: Client, peer: Peer, table: Path) -> None:
+def test_a_file_is_read_as_it_is_said(client: Client, peer: Peer, table: Path) -> None:
+    client.train(table, "mlp", label="-", kinds={"x": "text"}, split_column="y", format="csv")
+    dataset = client.datasets.get("datasets/d1")
+    assert (dataset.label, dataset.kinds, dataset.split_column) == ("-", {"x": "text"}, "y")
+    with pytest.raises(InvalidArgument, match="'words' is no kind of column"):
+        client.train(table, "mlp", kinds={"x": "words"})
+    assert len(peer.datasets) == 1
+
+
+@pytest.mark.parametrize(
+    "said", [{"label": "x"}, {"kinds": {"x": "text"}}, {"split_column": "x"}, {"format": "csv"}], ids=str
+)
+def test_how_to_read_what_is_not_uploaded_is_not_ignored(
+    client: Client, peer: Peer, table: Path, said: dict[str, Any]
+) -> None:
     client.train(table, "mlp")
-    with pytest.raises(InvalidArgument, match="keeps the label it was uploaded with"):
-        client.train("datasets/d1", "mlp", label="x")
+    (name,) = said
+    for data in ("datasets/d1", client.datasets.get("d1")):
+        with pytest.raises(InvalidArgument, match=f"{name}: a data set is read as was said when it was uploaded"):
+            client.train(data, "mlp", **said)
+    with pytest.raises(InvalidArgument, match=f"{name}: there are no data to read"):
+        client.train(None, "noop", **said)
     assert len(peer.jobs) == 1
 
 

@@ -11,6 +11,7 @@ import typer
 from trainnet.cli._context import connect
 from trainnet.cli._facts import dataset_facts
 from trainnet.cli._output import AsJson, Yes, ago, confirm, count, print_facts, print_json, print_table, size
+from trainnet.cli._reading import FILES, SPLIT, Format, Kinds, Label, SplitColumn, parse_kinds
 from trainnet.client import ConfigurationError
 
 if TYPE_CHECKING:
@@ -18,20 +19,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Upload data, see what was understood of it, delete it.", no_args_is_help=True)
 
-FILES = (
-    "A .csv, .tsv, .json, .jsonl, .parquet, .zip or .txt file, or a folder with a folder of images or sound for each "
-    "class."
-)
-_SPLIT = "Column that says which rows are held out (test, validation, …); `-`: none."
-
-Kinds = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--kind",
-        metavar="COLUMN=KIND",
-        help="What a column holds: text, categorical, numeric, image, audio, ignored, or auto; may be repeated.",
-    ),
-]
 Name = Annotated[str, typer.Argument(metavar="DATASET", help="Its name, with or without `datasets/`.")]
 
 
@@ -39,17 +26,11 @@ Name = Annotated[str, typer.Argument(metavar="DATASET", help="Its name, with or 
 def upload(
     context: typer.Context,
     file: Annotated[Path, typer.Argument(metavar="FILE", help=FILES)],
-    label: Annotated[
-        str | None,
-        typer.Option(help="Column to learn; `-`: none.", show_default="label, target, class, y, else the last"),
-    ] = None,
+    label: Label = None,
     kind: Kinds = None,
-    split_column: Annotated[str | None, typer.Option(help=_SPLIT, show_default="split, where there is one")] = None,
+    split_column: SplitColumn = None,
+    data_format: Format = None,
     name: Annotated[str | None, typer.Option(help="What to call it.", show_default="the file's name")] = None,
-    format: Annotated[  # noqa: A002 - it names the option
-        str | None,
-        typer.Option(metavar="csv|json|jsonl|parquet|zip|text", help="How to read it.", show_default="by the suffix"),
-    ] = None,
     wait: Annotated[bool, typer.Option(help="Wait until its columns are understood.")] = True,
     as_json: AsJson = False,
 ) -> None:
@@ -62,8 +43,8 @@ def upload(
             file,
             label,
             name,
-            format=format,
-            kinds=_kinds(kind),
+            format=data_format,
+            kinds=parse_kinds(kind),
             split_column=split_column,
             progress=display.transfer,
         )
@@ -114,7 +95,7 @@ def edit(
     dataset: Name,
     label: Annotated[str | None, typer.Option(help="Column to learn; `-`: none, an empty text: infer it.")] = None,
     kind: Kinds = None,
-    split_column: Annotated[str | None, typer.Option(help=_SPLIT)] = None,
+    split_column: Annotated[str | None, typer.Option(help=SPLIT)] = None,
     wait: Annotated[bool, typer.Option(help="Wait until it is understood anew.")] = True,
     as_json: AsJson = False,
 ) -> None:
@@ -124,7 +105,7 @@ def edit(
     if label is None and split_column is None and not kind:
         raise ConfigurationError("nothing to change", hint="say --label, --kind COLUMN=KIND or --split-column")
     found = connect(context).datasets.get(dataset)
-    found.update(label=label, kinds=_kinds(kind), split_column=split_column)
+    found.update(label=label, kinds=parse_kinds(kind), split_column=split_column)
     if wait:
         with TransferDisplay() as display:
             found.wait(watch=display.dataset)
@@ -142,16 +123,6 @@ def delete(context: typer.Context, dataset: Name, yes: Yes = False, as_json: AsJ
         print_json({"dataset": found.name, "deleted": True})
     else:
         print(f"deleted {found.name}")
-
-
-def _kinds(settings: list[str] | None) -> dict[str, str]:
-    kinds = {}
-    for setting in settings or []:
-        column, equals, kind = setting.rpartition("=")
-        if not equals or not column:
-            raise ConfigurationError(f"--kind {setting!r}: needs a column and a kind", hint="write --kind age=numeric")
-        kinds[column] = kind.strip().lower()
-    return kinds
 
 
 def _show(dataset: Dataset, *, as_json: bool) -> None:

@@ -12,7 +12,7 @@ from trainnet.cli._context import connect
 from trainnet.cli._facts import finite
 from trainnet.cli._metrics import headline
 from trainnet.cli._output import AsJson, Yes, confirm, print_json
-from trainnet.cli.datasets import FILES
+from trainnet.cli._reading import FILES, Format, Kinds, Label, SplitColumn, parse_kinds
 from trainnet.client import FieldViolation, InvalidArgument, JobFailed
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ EXAMPLES = "\n\n".join(
         "Examples:",
         "trainnet train flowers.csv -a mlp --wait",
         "trainnet train datasets/flowers-7h2k -a mlp --rounds 10 --set learning_rate=0.1 --set hidden=64,32",
+        "trainnet train reviews.csv -a distilbert --label stars --kind title=ignored --set size=tiny --wait",
         "trainnet train novels.txt -a gpt2 --base ./my-gpt2 --set lora.rank=8 --local-steps 50 --wait",
         "trainnet train novels.txt -a gpt2 --local-steps 500 --merge diloco --merge-set server_learning_rate=0.5",
     )
@@ -55,8 +56,8 @@ def train(
         str | None,
         typer.Option(
             metavar="BASE",
-            help="What to start from: jobs/…, models/…, hub:owner/name[@revision], or a .safetensors file or a model's "
-            "folder, which is uploaded.",
+            help="What to start from: jobs/…, models/…, hub:owner/name or hub:owner/name@revision, or a .safetensors "
+            "file or a model's folder, which is uploaded.",
             show_default="scratch",
         ),
     ] = None,
@@ -95,10 +96,10 @@ def train(
     ] = "trusted",
     seed: Annotated[int, typer.Option(help="Fixes weights, shuffles and dropout: the same seed, the same model.")] = 0,
     holdout: Annotated[float, typer.Option(min=0, max=0.9, help="Share of the rows kept for evaluation.")] = 0.2,
-    label: Annotated[
-        str | None,
-        typer.Option(help="Column to learn, for a file.", show_default="label, target, class, y, else the last"),
-    ] = None,
+    label: Label = None,
+    kind: Kinds = None,
+    split_column: SplitColumn = None,
+    data_format: Format = None,
     name: Annotated[str | None, typer.Option(help="What to call the job.", show_default="the data's name")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Watch it to its end; Ctrl-C leaves it running.")] = False,
     yes: Yes = False,
@@ -109,7 +110,7 @@ def train(
     from trainnet.client import parse_hyperparameters, parse_merge_settings
 
     start = time.monotonic()
-    texts, merge_numbers = _texts(settings or []), parse_merge_settings(merge_settings or [])
+    texts, merge_numbers, kinds = _texts(settings or []), parse_merge_settings(merge_settings or []), parse_kinds(kind)
     client = connect(context)
     values = parse_hyperparameters(client.architectures.get(architecture), texts)
     if pool == "public":
@@ -134,6 +135,9 @@ def train(
             holdout=holdout,
             name=name,
             label=label,
+            kinds=kinds,
+            split_column=split_column,
+            format=data_format,
             progress=display.transfer,
             watch=display.dataset,
         )

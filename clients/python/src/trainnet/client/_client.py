@@ -88,33 +88,46 @@ class Client:
         dataset_or_path: Dataset | str | PathLike[str] | None,
         *,
         label: str | None = None,
+        kinds: Mapping[str, str] | None = None,
+        split_column: str | None = None,
+        format: str | None = None,  # noqa: A002 - the word people use for it
         progress: TransferProgress | None = None,
         watch: Callable[[Dataset], None] | None = None,
     ) -> Dataset | None:
         """The data set meant, READY: itself, one by name, or a file or a folder, which is uploaded. None stays None.
 
+        How it is read (`label`, `kinds`, `split_column`, `format`, as for `datasets.upload`) can be said of what is
+        uploaded only: else InvalidArgument.
         Raises InvalidFile when a text is neither a file nor a data set's name, and when nothing can be learnt from the
         file (it is then deleted again); NotFound, DatasetFailed.
         """
+        asked = {"label": label, "kinds": kinds or None, "split_column": split_column, "format": format}
         if dataset_or_path is None:
+            _as_it_is(asked, "there are no data to read")
             return None
         if isinstance(dataset_or_path, Dataset):
-            _no_label(label)
+            _as_it_is(asked, _UPLOADED)
             return dataset_or_path.wait(watch=watch)
         path = Path(dataset_or_path)
         named = isinstance(dataset_or_path, str) and looks_like("datasets", dataset_or_path)
         if isinstance(dataset_or_path, str) and named and not path.exists():
-            _no_label(label)
+            _as_it_is(asked, _UPLOADED)
             return self.datasets.get(dataset_or_path).wait(watch=watch)
         if not path.exists():
             raise InvalidFile(str(path), "no such file", hint="check the path, or name a data set as datasets/…")
-        dataset = self.datasets.upload(path, label, progress=progress)
+        dataset = self.datasets.upload(
+            path, label, format=format, kinds=kinds, split_column=split_column, progress=progress
+        )
         try:
             return dataset.wait(watch=watch)
         except DatasetFailed as error:
             # Who named a file asked for no data set: one that is of no use must not be left behind.
             dataset.delete()
-            raise InvalidFile(str(path), dataset.message or "cannot be used", hint=error.hint) from error
+            raise InvalidFile(
+                str(path),
+                dataset.message or "cannot be used",
+                hint="mend it, or say how to read it: --label, --kind, --split-column; label=, kinds=, split_column=",
+            ) from error
 
     def _check(self, name: str, hyperparameters: Mapping[str, Any], *, has_data: bool, has_base: bool) -> None:
         found = self.architectures.get(name)
@@ -166,6 +179,9 @@ class Client:
         holdout: float = 0.2,
         name: str | None = None,
         label: str | None = None,
+        kinds: Mapping[str, str] | None = None,
+        split_column: str | None = None,
+        format: str | None = None,  # noqa: A002 - the word people use for it
         merge: str = "fedavg",
         merge_settings: Mapping[str, float] | None = None,
         max_update_norm: float = 0.0,
@@ -179,8 +195,9 @@ class Client:
     ) -> Job:
         """Starts a job; `wait` or `watch` it.
 
-        The data are a Dataset, a data set's name, or a file or a folder, which is uploaded first (None for
-        architectures without data). `base` is what to start from in place of scratch: a Job or `jobs/…`, a Model or
+        The data are a Dataset, a data set's name, or a file or a folder (None for architectures without data). A file
+        or a folder is uploaded first, and read as `label`, `kinds`, `split_column` and `format` say: see
+        `datasets.upload`. `base` is what to start from in place of scratch: a Job or `jobs/…`, a Model or
         `models/…`, a name on the hub as `hub:owner/name[@revision]`, or a .safetensors file or a model's folder, which
         is uploaded first.
         In each round a worker makes `epochs` passes over its shard (1 where None), or `local_steps` optimiser steps.
@@ -213,7 +230,15 @@ class Client:
             architecture, hyperparameters or {}, has_data=dataset_or_path is not None, has_base=base is not None
         )
         start = self._base(base, progress)
-        found = self.find_dataset(dataset_or_path, label=label, progress=progress, watch=watch)
+        found = self.find_dataset(
+            dataset_or_path,
+            label=label,
+            kinds=kinds,
+            split_column=split_column,
+            format=format,
+            progress=progress,
+            watch=watch,
+        )
         if found is not None:
             spec.dataset = found.name
             spec.display_name = name or Path(found.display_name).stem
@@ -236,15 +261,15 @@ def _passes(epochs: int | None, local_steps: int | None) -> int:
     return 0
 
 
-def _no_label(label: str | None) -> None:
-    """A data set was understood with its label when it was uploaded: another one must not be ignored silently."""
-    if label is not None:
-        message = "a data set keeps the label it was uploaded with"
-        raise InvalidArgument(
-            f"label: {message}",
-            violations=(FieldViolation("label_column", message),),
-            hint="change it with `trainnet datasets edit`, or Dataset.update",
-        )
+_UPLOADED = "a data set is read as was said when it was uploaded"
+
+
+def _as_it_is(asked: Mapping[str, object], why: str) -> None:
+    """Raises InvalidArgument where somebody says how to read what is not uploaded now: it must not be ignored."""
+    said = next((name for name, value in asked.items() if value is not None), None)
+    if said is not None:
+        hint = f"leave {said} out; `trainnet datasets edit`, or Dataset.update, has data read anew"
+        raise InvalidArgument(f"{said}: {why}", violations=(FieldViolation(said, why),), hint=hint)
 
 
 def _refused(field: str, message: str, hint: str) -> InvalidArgument:

@@ -92,7 +92,7 @@ def detect(path: Path, asked: str | None = None) -> str:
         found = _SUFFIXES.get(path.suffix.removeprefix(".").lower(), "")
         if not found:
             what = f"suffix {path.suffix!r} is no known format" if path.suffix else "the name has no suffix"
-            raise ends.refuse(what, f"{_READS}; rename it, or say `datasets upload --format`")
+            raise ends.refuse(what, f"{_READS}; rename it, or say `--format`")
     _CHECKS[found](ends)
     return found
 
@@ -160,9 +160,7 @@ def _check_text(ends: _Ends) -> None:
 def _lines(ends: _Ends, what: str, how: str) -> list[str]:
     """The lines of the head that are not blank, at least one."""
     if ends.head.startswith(_PARQUET_MAGIC):
-        raise ends.refuse(
-            "is a Parquet file in spite of its name", "rename it, or say `datasets upload --format parquet`"
-        )
+        raise ends.refuse("is a Parquet file in spite of its name", "rename it, or say `--format parquet`")
     guess = _guess(ends.head)
     if guess or b"\0" in ends.head:
         raise ends.refuse(f"is no {what} file{guess}", f"write it as {how}")
