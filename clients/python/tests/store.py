@@ -6,6 +6,7 @@ import base64
 import hashlib
 import threading
 from collections import deque
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Self
@@ -18,7 +19,8 @@ class Store:
 
     `faults` is a queue: each request takes one and acts on it. `403` and `503` answer that, `cut` breaks the connection
     in the middle of the body, `early` answers 503 before reading the body and closes, `rot` serves other bytes of the
-    same length, `hang` takes the body and answers nothing until `released` is set, `none` behaves.
+    same length, `hang` takes the body and answers nothing until `released` is set, `none` behaves. `missed` is called
+    when something is asked for that is not there, before the 404.
     """
 
     def __init__(self) -> None:
@@ -26,6 +28,7 @@ class Store:
         self.grants: dict[str, dict[str, str]] = {}
         self.faults: deque[str] = deque()
         self.seen: list[tuple[str, str, str]] = []
+        self.missed: Callable[[], None] = lambda: None
         self.hung, self.released = threading.Event(), threading.Event()
         store = self
 
@@ -122,7 +125,11 @@ class Store:
         if fault in ("403", "503"):
             self._answer(handler, int(fault), b"<Error><Code>Ordered</Code></Error>")
             return
-        content = self.objects[key]
+        content = self.objects.get(key)
+        if content is None:
+            self.missed()
+            self._answer(handler, 404, b"<Error><Code>NoSuchKey</Code></Error>")
+            return
         first, _, last = wanted.removeprefix("bytes=").partition("-")
         start, end = int(first or 0), min(int(last or len(content)), len(content) - 1)
         body = content[start : end + 1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import deque
 from pathlib import Path
 
 import grpc
@@ -109,6 +110,14 @@ def test_a_given_up_download_is_resumed_by_the_next_one(job: Job, store: Store, 
     job.download(tmp_path / "model")
     assert [wanted for _, wanted, _ in store.seen] == [f"bytes={len(WEIGHTS) // 2}-"]
     assert _files(tmp_path) == ["model", "model/config.json", "model/model.safetensors"]
+
+
+def test_a_round_that_is_collected_while_it_comes_is_told(job: Job, peer: Peer, store: Store, tmp_path: Path) -> None:
+    del store.objects["weights"]
+    gone = Refusal(grpc.StatusCode.FAILED_PRECONDITION, "the weights of round 2 were collected", reason="COLLECTED")
+    store.missed = lambda: peer.orders.update(GetModel=deque([gone]))
+    with pytest.raises(FailedPrecondition, match="the weights of round 2 were collected"):
+        job.download(tmp_path / "model", 2)
 
 
 def test_a_folder_in_use_is_left_alone_unless_told(job: Job, tmp_path: Path) -> None:

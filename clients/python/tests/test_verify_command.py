@@ -77,6 +77,23 @@ def test_what_cannot_be_read_is_no_verdict(
     assert "a recompute broke off" in err
 
 
+def test_a_round_that_is_collected_while_it_is_read_is_told(
+    peer: Peer, store: Store, merged: job_pb2.Round, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def collected() -> None:
+        merged.verifiable = False
+
+    del store.objects["update-1"]
+    command = ["--address", peer.address, "--token", TOKEN, "jobs", "verify", "j1"]
+    assert main(command) == 1
+    assert "cannot be recomputed: shard 1 cannot be read: HTTP 404" in capsys.readouterr().out
+    store.missed = collected
+    assert main(command) == 1
+    out, err = capsys.readouterr()
+    assert out == "round 1: not verifiable any more (collected)\n"
+    assert "--keep-rounds" in err
+
+
 def test_rounds_that_are_collected_or_open_are_told(
     peer: Peer, merged: job_pb2.Round, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -8,7 +8,7 @@ import typer
 
 from trainnet.cli._context import connect
 from trainnet.cli._output import AsJson, print_json, size
-from trainnet.client import FailedPrecondition, TrainNetError, VerifyFailed, VerifyUnavailable
+from trainnet.client import TrainNetError, VerifyFailed, VerifyUnavailable
 
 if TYPE_CHECKING:
     from trainnet.client import Job, TransferProgress
@@ -68,10 +68,6 @@ def _one(job: Job, number: int, progress: TransferProgress) -> dict[str, Any]:
         return {**facts, "result": "collected", "message": error.message}
     except VerifyFailed as error:
         return {**facts, "result": "error", "message": error.message}
-    except FailedPrecondition as error:
-        if error.reason != "COLLECTED":
-            raise
-        return {**facts, "result": "collected", "message": error.message}
     message = f"{found.updates} updates, {size(found.bytes_read)} read"
     if found.state_sha256 != found.expected_state_sha256:
         message = "the state of the server's optimiser is another one"

@@ -34,7 +34,8 @@ def download(
 
     The bytes come into a hidden file beside it whose name holds the digest, so that an interrupted download is
     resumed, in this process or in a later one. They are checked against the artifact's digest and against `sha256` of
-    the whole in hex, where given. `renew` answers the same artifact with a fresh URL once the old one has expired.
+    the whole in hex, where given. `renew` answers the same artifact with a fresh URL once the old one has expired, and
+    is asked too when the object is not there any more: what it raises says why, and passes.
     Raises DownloadFailed, DownloadCorrupt after a second whole download that was wrong, OSError when the disk refuses.
     """
     identity = re.sub(r"\W", "", artifact.digest.partition(":")[2])[:16]
@@ -82,7 +83,7 @@ def _fetch(
                     hint="download again: it goes on where it stopped",
                 )
             time.sleep(retry.pause(failures))
-            if renew is not None and problem.startswith("403"):
+            if renew is not None and problem.startswith(("403", "404")):
                 artifact = renew()
         hasher = Hasher(artifact.part_size_bytes or PART_BYTES, composite=composite)
         file.seek(0)

@@ -295,15 +295,15 @@ class Job:
             state = short(job_pb2.RoundState, message.state, "ROUND_STATE_")
             raise VerifyUnavailable(f"{message.name} is {state}, not merged", hint="verify a merged round")
         if not message.verifiable:
-            raise VerifyUnavailable(
-                f"{message.name} is not verifiable any more: its updates are collected",
-                hint="the newest rounds are kept; start the coordinator with a larger --keep-rounds to keep more",
-            )
+            raise _collected(message.name)
         from trainnet.client.verify import VerifyError, verify_round  # needs numpy
 
         try:
             return verify_round(message, progress)
         except VerifyError as error:
+            # Of a job that runs on, a round may have been collected while it was read.
+            if not self._connection.call(self._connection.jobs.GetRound, request).round.verifiable:
+                raise _collected(message.name) from error
             raise VerifyFailed(str(error)) from error
 
 
@@ -336,6 +336,13 @@ class Jobs:
         """
         request = job_pb2.CreateJobRequest(request_id=request_id, spec=spec)
         return Job(self._connection, self._connection.call(self._connection.jobs.CreateJob, request).job)
+
+
+def _collected(name: str) -> VerifyUnavailable:
+    return VerifyUnavailable(
+        f"{name} is not verifiable any more: its updates are collected",
+        hint="the newest rounds are kept; start the coordinator with a larger --keep-rounds to keep more",
+    )
 
 
 def _with_rounds(known: job_pb2.Job, news: job_pb2.Job) -> job_pb2.Job:
