@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import secrets
 import time
+from abc import abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any
@@ -70,8 +71,9 @@ class _Interceptor(grpc.aio.ServerInterceptor):
 
         return _wrap(handler, around)
 
+    @abstractmethod
     async def around(self, method: str, streaming: bool, behavior: Behavior, request: Any, context: Any) -> Any:
-        raise NotImplementedError
+        """What is done about a call: runs `behavior` and answers what it does, or raises."""
 
 
 def _single(error: BaseException) -> BaseException:

@@ -84,7 +84,7 @@ class Peers:
             return
         try:
             for message in messages:
-                for other in self._others:
+                for other in tuple(self._others):  # one that starts is added while this waits
                     await self._client.publish(subject_of(other), message.SerializeToString())
         except (nats.errors.Error, OSError) as error:
             self._log.debug("other replicas were not woken", error=str(error))

@@ -1,4 +1,4 @@
-"""Tables. Times are Unix seconds by the coordinator's clock; contract messages that never change are kept as bytes.
+"""Tables. Times are Unix seconds by the database's clock; contract messages that never change are kept as bytes.
 
 The migrations in `migrations/` make these tables; a test holds the two against each other.
 """
@@ -200,6 +200,17 @@ rounds = Table(
     # How many shards it has, and how many of them have an accepted update: counted as they come.
     Column("shards", Integer, nullable=False, server_default=text("0")),
     Column("accepted", Integer, nullable=False, default=0, server_default=text("0")),
+    # How many of its shards nobody can train; counted as they are given up.
+    Column("given_up", Integer, nullable=False, default=0, server_default=text("0")),
+    # Which shards it trains, as JSON, where that is not every one.
+    Column("sampled", Text),
+    # What its job asked for: accepted updates that suffice (0 means all), until when it waits for more, and how many
+    # times the median of its accepted attempts another one may take before its shard gets a backup (0 means never).
+    Column("quorum", Integer, nullable=False, default=0, server_default=text("0")),
+    Column("deadline", Float),
+    Column("backup_after", Float, nullable=False, default=0.0, server_default=text("0")),
+    # When somebody has to look at it again because of the time alone; null where nobody has.
+    Column("due", Float),
     *_artifact("base"),
     *_artifact("merged"),
     Column("merged_sha256", String(64)),
@@ -217,6 +228,23 @@ rounds = Table(
     Column("closed", Float),
     Column("claimed", Float),
     Column("merged", Float),
+    Index(
+        "ix_rounds_due",
+        "due",
+        sqlite_where=text("due IS NOT NULL"),
+        postgresql_where=text("due IS NOT NULL"),
+    ),
+)
+
+weighings = Table(
+    "weighings",
+    metadata,
+    # What the rule of the job's policy made of a round's updates: the first report of it, which is the one that counts.
+    Column("job", ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("round", Integer, primary_key=True, autoincrement=False),
+    Column("fence", BigInteger, nullable=False),
+    # A ReportWeighingsResponse.
+    Column("data", LargeBinary, nullable=False),
 )
 
 model_files = Table(
@@ -242,6 +270,8 @@ tasks = Table(
     Column("shard", Integer, nullable=False, default=-1),
     # Fence of the update that CHECK is about.
     Column("subject", BigInteger),
+    # Of a backup: the task that trains the same shard already.
+    Column("backup_of", BigInteger),
     Column("architecture", String(63), nullable=False, default=""),
     Column("shard_digest", String(100), nullable=False, default=""),
     Column("pool", String(16), nullable=False),
