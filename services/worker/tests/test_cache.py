@@ -127,6 +127,20 @@ async def test_a_damaged_file_of_an_earlier_run_is_fetched_again(tmp_path: Path)
     assert origin.fetched == ["a", "b", "a"]
 
 
+async def test_a_damaged_file_that_two_slots_look_at_is_fetched_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainnet.worker.agent.cache.SMALL", 10)  # so that it is looked at beside the loop
+    origin = Origin()
+    await use(ArtifactCache(tmp_path, 1000, origin.fetch), "a")
+    (file,) = tmp_path.iterdir()
+    file.write_bytes(b"A" * 100)
+    cache = ArtifactCache(tmp_path, 1000, origin.fetch)
+    assert await asyncio.gather(*(use(cache, "a") for _ in range(3))) == [b"a" * 100] * 3
+    assert origin.fetched == ["a", "a"]
+    assert cache.total_bytes == 100
+
+
 async def test_an_earlier_run_is_taken_up_in_order_and_within_the_limit(tmp_path: Path) -> None:
     origin = Origin()
     cache = ArtifactCache(tmp_path, 1000, origin.fetch)

@@ -3,9 +3,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import itertools
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
@@ -13,10 +15,11 @@ import numpy as np
 import pytest
 
 from trainnet.v1.artifact_pb2 import Artifact, UploadGrant, UploadPart
+from trainnet.worker.agent import transfers as transfers_module
 from trainnet.worker.agent import uploads as uploads_module
 from trainnet.worker.agent.bandwidth import PIECE, Bandwidth
 from trainnet.worker.agent.downloads import RANGE, download
-from trainnet.worker.agent.transfers import SMALL, open_http
+from trainnet.worker.agent.transfers import PATIENCE, SMALL, open_http
 from trainnet.worker.agent.uploads import upload
 from trainnet.worker.errors import TaskError
 
@@ -53,6 +56,20 @@ async def test_a_broken_connection_goes_on_where_it_broke(store: Any, http: Any,
     else:
         starts = [int(found.removeprefix("bytes=").partition("-")[0]) for found in ranges]
         assert starts[0] == 0 < starts[1] == starts[2] < starts[3]
+
+
+async def test_a_line_that_breaks_again_and_again_is_borne_with_while_bytes_come(
+    store: Any, http: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticks = itertools.count(step=0.6 * PATIENCE)
+    monkeypatch.setattr(transfers_module, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
+    artifact = store.artifact("x", DATA[:1000])
+    store.faults = ["truncate"] * 4
+    await download(http, Bandwidth(), artifact, tmp_path / "x", no_refresh)
+    assert (tmp_path / "x").read_bytes() == DATA[:1000]
+    store.faults = ["503"] * 4
+    with pytest.raises(TaskError, match="failed for 600 s"):
+        await download(http, Bandwidth(), artifact, tmp_path / "x", no_refresh)
 
 
 async def test_large_objects_come_in_ranges(store: Any, http: Any, tmp_path: Path) -> None:

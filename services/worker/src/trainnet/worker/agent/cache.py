@@ -68,12 +68,13 @@ class ArtifactCache:
         try:
             while True:
                 entry = self._entries.get(digest)
-                if entry is not None and await self._usable(entry, artifact):
+                if entry is None:
+                    await self._join_download(artifact, refresh, shard=shard)
+                elif await self._usable(entry, artifact):
                     self._entries.move_to_end(digest)
                     if digest in self._shards:
                         self._shards.move_to_end(digest)
                     return entry.path
-                await self._join_download(artifact, refresh, shard=shard)
         except BaseException:
             self.release(digest)
             raise
@@ -100,8 +101,10 @@ class ArtifactCache:
             entry.verified = True
             os.utime(entry.path)
         else:
-            self._log.warning("a cached file is damaged, downloading it again", file=entry.path.name)
-            self._remove(artifact.digest)
+            # Another slot may have looked at the same time, and may have the file anew by now.
+            if self._entries.get(artifact.digest) is entry:
+                self._log.warning("a cached file is damaged, downloading it again", file=entry.path.name)
+                self._remove(artifact.digest)
         return whole
 
     async def _join_download(self, artifact: Artifact, refresh: Refresh, *, shard: bool) -> None:

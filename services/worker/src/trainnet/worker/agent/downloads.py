@@ -199,9 +199,9 @@ async def _attempt(
             # What came before the connection broke counts.
             if chunks:
                 await partial.add(b"".join(chunks))
-        if partial.size > before:
-            persistence.progressed()
-        elif response.status == 206:
+            if partial.size > before:
+                persistence.progressed()
+        if partial.size == before and response.status == 206:
             raise aiohttp.ClientPayloadError("the store answers with no bytes")
         return response.status
 

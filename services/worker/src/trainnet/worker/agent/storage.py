@@ -114,10 +114,11 @@ class AgentFolder:
     def inputs_bytes(self) -> int:
         """What the trainers' prepared inputs take."""
         taken = 0
-        for file in (self.path / INPUTS).rglob("*"):
-            # They come and go under our eyes.
-            with contextlib.suppress(FileNotFoundError):
-                taken += 512 * file.stat().st_blocks
+        # They come and go under our eyes; `walk` passes over folders that are gone.
+        for folder, _, names in os.walk(self.path / INPUTS):
+            for name in names:
+                with contextlib.suppress(FileNotFoundError):
+                    taken += 512 * Path(folder, name).stat().st_blocks
         return taken
 
     def wipe(self) -> None:

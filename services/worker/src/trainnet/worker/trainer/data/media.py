@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from abc import ABC, abstractmethod
 from collections import Counter
 from typing import Protocol
 
@@ -46,7 +47,7 @@ def sniff(data: bytes) -> str:
     return "audio" if data.startswith(b"fLaC") or (data.startswith(b"RIFF") and data[8:12] == b"WAVE") else ""
 
 
-class _Rows:
+class _Rows(ABC):
     """Counts rows and their bytes, and refuses empty ones."""
 
     def __init__(self, name: str, what: str) -> None:
@@ -65,8 +66,9 @@ class _Rows:
                 )
             self._look(data)
 
+    @abstractmethod
     def _look(self, data: bytes) -> None:
-        raise NotImplementedError
+        """Takes a value. Raises TaskError where it cannot be read."""
 
     def _undecodable(self, reason: str) -> TaskError:
         return TaskError(

@@ -81,7 +81,9 @@ class InputFolder:
             with reserved:
                 yield Growing(self, path, reserved)
         finally:
-            shutil.rmtree(path, ignore_errors=True)
+            # Not while another process looks through the folder.
+            with self.locked():
+                shutil.rmtree(path, ignore_errors=True)
 
     def make_room(self, needed: int, growing: str, wanted: int) -> int:
         """Removes what is in the way of `needed` bytes; answers how many of the `wanted` ones fit beside them.

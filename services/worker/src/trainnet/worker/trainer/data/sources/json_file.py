@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ _DECODER = json.JSONDecoder(parse_float=str, parse_int=str, parse_constant=str)
 _Objects = Iterator[tuple[int, int, dict[str, Any]]]
 
 
-class _JsonSource:
+class _JsonSource(ABC):
     """Objects with their place; what a place is (line, element) is the format's."""
 
     name: str
@@ -87,9 +88,9 @@ class _JsonSource:
             raise TaskError("TASK", "a field has no name; give each field a name of its own")
         return list(names)
 
+    @abstractmethod
     def _objects(self) -> _Objects:
         """Places, sizes in bytes, objects."""
-        raise NotImplementedError
 
     def _broken(self, place: int, why: str) -> TaskError:
         return TaskError("TASK", f"{self.place} {place} is not a JSON object: {why}; mend it")
