@@ -82,6 +82,22 @@ def test_accumulated_batches_are_one_step(iris: Round) -> None:
     assert all(torch.allclose(found[name], expected[name], atol=1e-6) for name in expected)
 
 
+@pytest.mark.parametrize(("batch_size", "accumulate", "half"), [(32, 1, 16), (5, 1, 3), (3, 2, 2), (1, 4, 1)])
+def test_halved_batches_keep_the_steps(model_of: Any, batch_size: int, accumulate: int, half: int) -> None:
+    whole = recipe(model_of, batch_size=batch_size, accumulate=accumulate)
+    halves = whole.halved()
+    assert halves.batch_size == half
+    assert [halves.steps(examples) for examples in range(1, 50)] == [whole.steps(examples) for examples in range(1, 50)]
+
+
+@pytest.mark.parametrize(("batch_size", "accumulate"), [(7, 1), (3, 4)])
+def test_the_loss_is_the_mean_over_the_last_pass(iris: Round, batch_size: int, accumulate: int) -> None:
+    # Whatever remains of a pass joins another batch, so passes differ in their batches.
+    still, _ = iris.train(spec={"epochs": 1}, batch_size=batch_size, accumulate=accumulate, learning_rate=1e-30)
+    whole, _ = iris.train(spec={"epochs": 3}, batch_size=batch_size, accumulate=accumulate, learning_rate=1e-30)
+    assert whole.metrics["loss"] == pytest.approx(still.metrics["loss"], rel=1e-6)
+
+
 def test_local_steps_are_counted_over_passes(iris: Round) -> None:
     # 120 rows: a pass has 8 steps.
     result, _ = iris.train(spec={"local_steps": 11})

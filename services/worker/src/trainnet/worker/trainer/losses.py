@@ -31,9 +31,15 @@ class Losses:
         """Loss of the last batch; waits for the device. Raises TaskError when it is not finite."""
         return finite(float(self._waiting[-1] if self._waiting else self._folded[-1][-1]))
 
-    def mean(self, batches: int) -> float:
-        """Mean over the examples of the last batches. Raises TaskError when it is not finite."""
+    def mean(self, examples: int) -> float:
+        """Mean over the last `examples` of them, in whole batches. Raises TaskError when it is not finite."""
         self._fold()
+        batches = 0
+        for size in reversed(self._examples):
+            if examples <= 0:
+                break
+            examples -= size
+            batches += 1
         losses = torch.cat(self._folded)[-batches:].to("cpu", torch.float64)
         weights = torch.tensor(self._examples[-batches:], dtype=torch.float64)
         return finite(float((losses * weights).sum() / weights.sum()))

@@ -12,10 +12,10 @@ from trainnet.worker.trainer.hyperparameters import boolean, integer, number, te
 
 @dataclass(frozen=True)
 class Recipe:
-    """`steps` are the optimizer's. Each learns from `batch_size * accumulate` examples, `batch_size` at a time."""
+    """`steps` are the optimizer's. Each learns from `step_size` examples, `batch_size` at a time."""
 
     batch_size: int
-    accumulate: int
+    step_size: int
     epochs: int
     local_steps: int
     optimizer: str
@@ -36,9 +36,10 @@ class Recipe:
     def of(cls, spec: TrainSpec) -> Recipe:
         """What a task asks for; what an older coordinator does not know stays as it was then. Raises TaskError."""
         model = spec.model
+        batch_size = integer(model, "batch_size")
         return cls(
-            batch_size=integer(model, "batch_size"),
-            accumulate=integer(model, "accumulate", 1),
+            batch_size=batch_size,
+            step_size=batch_size * integer(model, "accumulate", 1),
             epochs=max(1, spec.epochs),
             local_steps=spec.local_steps,
             optimizer=text(model, "optimizer"),
@@ -56,11 +57,6 @@ class Recipe:
             rounds=max(1, spec.rounds, spec.round),
         )
 
-    @property
-    def step_size(self) -> int:
-        """Examples of a step."""
-        return self.batch_size * self.accumulate
-
     def steps_per_epoch(self, examples: int) -> int:
         """Steps of one pass; its last one may be smaller, but is never a single example: see `parts`."""
         return examples if self.step_size == 1 else max(1, -(-(examples - 1) // self.step_size))
@@ -71,7 +67,7 @@ class Recipe:
 
     def halved(self) -> Recipe:
         """The same steps in batches of half the size."""
-        return replace(self, batch_size=-(-self.batch_size // 2), accumulate=self.accumulate * 2)
+        return replace(self, batch_size=-(-self.batch_size // 2))
 
     @property
     def constant(self) -> bool:

@@ -48,17 +48,16 @@ def train(spec: TrainSpec, context: TaskContext, workbench: Workbench) -> TaskRe
     if len(examples) == 0:
         raise TaskError("TASK", "the shard has no rows to train on: cut the data set into fewer shards")
 
+    asked = recipe.batch_size
     trained = _unless_out_of_memory(recipe, spec.seed, base, model, examples, context, workbench)
-    if trained is None:
+    if trained is None and asked > 1:
         free_memory(workbench.device)
         recipe = recipe.halved()
         trained = _unless_out_of_memory(recipe, spec.seed, base, model, examples, context, workbench)
     if trained is None:
-        raise TaskError(
-            "WORKER",
-            f"out of memory, also with batches of {recipe.batch_size} in place of {recipe.batch_size * 2}: "
-            "lower batch_size",
-        )
+        smaller = f"batches of {recipe.batch_size} in place of {asked}: lower batch_size"
+        alone = "single examples: take a smaller model"
+        raise TaskError("WORKER", f"out of memory, also with {smaller if asked > 1 else alone}")
 
     context.encoding()
     after = model.weights()
@@ -147,8 +146,7 @@ def run(
         optimizer.zero_grad()
         samples += len(chosen)
         context.step(step + 1, steps, len(chosen), losses.last)
-    mean = losses.mean(min(steps * recipe.accumulate, -(-len(examples) // recipe.batch_size)))
-    return Trained(mean, samples, time.perf_counter() - started)
+    return Trained(losses.mean(len(examples)), samples, time.perf_counter() - started)
 
 
 def _orders(feed: Feed, examples: int, step_size: int, steps: int, seed: int) -> Iterator[Tensor]:
