@@ -18,7 +18,7 @@ from trainnet.v1.task_pb2 import ModelSpec
 from trainnet.worker.trainer.export.plain import plain_config
 from trainnet.worker.trainer.inputs.encoding import Batch
 from trainnet.worker.trainer.inputs.images import ImageEncoding
-from trainnet.worker.trainer.models import build
+from trainnet.worker.trainer.models import build_model
 
 HYPERPARAMETERS: dict[str, float | str] = {
     "width": 4,
@@ -66,7 +66,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_plain_model_is_the_workers_model(images: Path, tmp_path: Path) -> None:
-    module = build(spec(500), seed=3)
+    module = build_model(spec(500), seed=3).module
     save_file(module.state_dict(), tmp_path / "model.safetensors")
     (tmp_path / "config.json").write_text(json.dumps(plain_config(spec(500))))
     found, weights = model.load(tmp_path)

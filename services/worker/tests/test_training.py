@@ -25,7 +25,7 @@ from trainnet.v1.task_pb2 import (
 )
 from trainnet.worker.errors import TaskError
 from trainnet.worker.trainer.files import HashedFile
-from trainnet.worker.trainer.models import build
+from trainnet.worker.trainer.models import build_model
 from trainnet.worker.trainer.weights import read_map, read_weights, write_weights
 
 Model = Callable[..., ModelSpec]
@@ -135,7 +135,7 @@ def test_initial_weights_follow_the_seed(tasks: Any, model_of: Model, iris_csv: 
         return outputs["base"]
 
     assert initial(1).part_sha256 == initial(1).part_sha256 != initial(2).part_sha256
-    assert list(read_weights(initial(1).path)) == list(build(model, 1).state_dict())
+    assert list(read_weights(initial(1).path)) == list(build_model(model, 1).weights())
 
 
 @pytest.mark.parametrize(
@@ -151,12 +151,12 @@ def test_a_model_that_does_not_fit_the_data(
     model_of: Model, architecture: str, schema: DataSchema, message: str
 ) -> None:
     with pytest.raises(TaskError, match=message):
-        build(model_of(architecture, schema), 0)
+        build_model(model_of(architecture, schema), 0)
 
 
 def test_an_architecture_from_the_future() -> None:
-    with pytest.raises(TaskError, match=r"does not know the architecture 'vit'.*update it") as caught:
-        build(ModelSpec(architecture="vit"), 0)
+    with pytest.raises(TaskError, match=r"does not know the architecture 'mamba'.*update it") as caught:
+        build_model(ModelSpec(architecture="mamba"), 0)
     assert caught.value.reason == "WORKER"
 
 

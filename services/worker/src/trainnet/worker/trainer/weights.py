@@ -46,21 +46,6 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
     return weights
 
 
-def load_into(model: torch.nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
-    """Puts weights into a model; they must be exactly the model's. Raises TaskError."""
-    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    given = {name: tuple(tensor.shape) for name, tensor in weights.items()}
-    if expected != given:
-        differing = sorted(name for name in expected.keys() | given.keys() if expected.get(name) != given.get(name))
-        name = differing[0]
-        raise TaskError(
-            "TASK",
-            f"the weights are not this model's: tensor {name} is {given.get(name, 'missing')}, "
-            f"the model has {expected.get(name, 'no such tensor')}",
-        )
-    model.load_state_dict(dict(weights))
-
-
 def write_weights(
     output: str, path: Path, weights: Mapping[str, torch.Tensor], buffers: Sequence[str] = ()
 ) -> OutputFile:

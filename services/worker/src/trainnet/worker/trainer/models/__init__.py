@@ -2,6 +2,5 @@
 
 from trainnet.worker.trainer.models.build import build_model
 from trainnet.worker.trainer.models.model import Model
-from trainnet.worker.trainer.models.plain import build
 
-__all__ = ["Model", "build", "build_model"]
+__all__ = ["Model", "build_model"]

@@ -24,6 +24,11 @@ def logits_of(module: nn.Module, batch: Batch) -> Tensor:
     return logits.float()
 
 
+def summed(losses: Tensor) -> Tensor:
+    """Their sum in fp64: on the device, or on the processor where the device knows no such numbers."""
+    return (losses.cpu() if losses.device.type == "mps" else losses).double().sum()
+
+
 class Classification:
     """The class of a row. Batches carry `label` (rows,) beside what the module takes."""
 
@@ -47,7 +52,7 @@ class Classification:
         place, width = self._place.to(label.device), len(self._shown) + 1
         cells = torch.bincount(place[label] * width + place[predicted], minlength=width * width)
         return {
-            "loss": nn.functional.cross_entropy(logits, label, reduction="none").double().sum(),
+            "loss": summed(nn.functional.cross_entropy(logits, label, reduction="none")),
             "right": (predicted == label).sum(),
             "rows": torch.tensor(len(label), device=label.device),
             "confusion": cells,
@@ -77,7 +82,7 @@ class LanguageModelling:
         """`loss` and `tokens`."""
         logits, labels = self._shifted(module, batch)
         losses = nn.functional.cross_entropy(logits, labels, reduction="none")
-        return {"loss": losses.double().sum(), "tokens": (labels >= 0).sum()}
+        return {"loss": summed(losses), "tokens": (labels >= 0).sum()}
 
     def metrics(self, sums: Mapping[str, Tensor]) -> dict[str, float]:
         """`loss` per token and `perplexity`, its exponential."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from trainnet.v1.task_pb2 import Confusion
 from trainnet.worker.trainer.inputs.encoding import Batch
+from trainnet.worker.trainer.models.objectives import summed
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -39,7 +40,7 @@ class Transcription:
         found = self.transcribe(module, batch["input_features"], longest)
         pairs = [(a.casefold().split(), b.casefold().split()) for a, b in zip(given, found, strict=True)]
         return {
-            "loss": losses.double().sum(),
+            "loss": summed(losses),
             "tokens": (labels >= 0).sum(),
             "wrong": torch.tensor(sum(edits(a, b) for a, b in pairs)),
             "words": torch.tensor(sum(len(a) for a, _ in pairs)),
