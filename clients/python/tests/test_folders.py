@@ -73,6 +73,30 @@ def test_files_that_a_table_tells_of_need_no_class_folders(client: Client, tmp_p
     assert client.datasets.upload(tmp_path / "speech").format == "zip"
 
 
+def test_nothing_of_a_folder_is_left_out_silently(
+    client: Client, peer: Peer, store: Store, pets: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "1.png").write_bytes(b"a fish")
+    (pets / "train" / "fish").symlink_to(tmp_path / "elsewhere")
+    dataset = client.datasets.upload(pets)
+    with zipfile.ZipFile(io.BytesIO(store.objects[f"{dataset.name}/0"])) as archive:
+        assert archive.read("train/fish/1.png") == b"a fish"
+
+    (tmp_path / "elsewhere" / "again").symlink_to(pets / "train")
+    with pytest.raises(InvalidFile, match="again: is a link to a folder that it lies in"):
+        client.datasets.upload(pets)
+    (tmp_path / "elsewhere" / "again").unlink()
+    (pets / "train" / "cat" / "3.png").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(InvalidFile, match=r"3\.png: is a link to nothing"):
+        client.datasets.upload(pets)
+    (pets / "train" / "cat" / "3.png").unlink()
+    Path(os.fsdecode(os.fsencode(pets / "train") + b"/\xff.png")).write_bytes(b"x")
+    with pytest.raises(InvalidFile, match=r"the name train/\\udcff\.png is no UTF-8"):
+        client.datasets.upload(pets)
+    assert len(peer.datasets) == 1
+
+
 def test_a_folder_is_no_other_format(client: Client, pets: Path) -> None:
     with pytest.raises(InvalidFile, match="is a folder, not csv"):
         client.datasets.upload(pets, format="csv")

@@ -157,7 +157,6 @@ _HOMES = {
         "Unauthenticated",
         "UploadFailed",
         "VerifyFailed",
-        "VerifyFailed",
         "VerifyUnavailable",
     ),
     "_hyperparameters": ("expected_value", "parse_hyperparameters"),

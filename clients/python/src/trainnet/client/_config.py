@@ -23,7 +23,7 @@ class Endpoint:
 def data_directory(environ: Mapping[str, str] = os.environ) -> Path:
     """Folder of the local stack: TRAINNET_DATA, else ~/.local/share/trainnet."""
     named = environ.get("TRAINNET_DATA")
-    return Path(named) if named else Path.home() / ".local" / "share" / "trainnet"
+    return Path(named).expanduser() if named else Path.home() / ".local" / "share" / "trainnet"
 
 
 def resolve(address: str | None, token: str | None, environ: Mapping[str, str] = os.environ) -> Endpoint:

@@ -219,11 +219,8 @@ class Datasets:
     def _upload(
         self, file: Path, shown: str, kind: str, asked: dataset_pb2.DatasetReading, progress: TransferProgress | None
     ) -> Dataset:
-        try:
-            size = file.stat().st_size
-            digests = file_digests(file, (lambda done: progress("hash", done, size)) if progress else None)
-        except OSError as error:
-            raise InvalidFile(str(file), f"cannot be read: {error.strerror}", hint="check the file") from None
+        size = file.stat().st_size
+        digests = file_digests(file, (lambda done: progress("hash", done, size)) if progress else None)
         answer = self._declare(digests, shown, asked, kind)
         dataset, stubs = answer.dataset, self._connection.datasets
         if dataset.state == dataset_pb2.DATASET_STATE_UPLOADING:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from trainnet.client._errors import InvalidFile
+
 PART_BYTES = 64 * 1024 * 1024
 """Files above this are uploaded in parts of this size; the last one may be shorter."""
 
@@ -71,7 +73,14 @@ class FileDigests:
 
 
 def file_digests(path: Path, advance: Advance | None = None) -> FileDigests:
-    """Reads the file once. Raises OSError."""
+    """Reads the file once. Raises InvalidFile when it cannot be read."""
+    try:
+        return _file_digests(path, advance)
+    except OSError as error:
+        raise InvalidFile(str(path), f"cannot be read: {error.strerror or error}", hint="check the file") from None
+
+
+def _file_digests(path: Path, advance: Advance | None) -> FileDigests:
     parts: list[bytes] = []
     size = 0
     buffer = memoryview(bytearray(CHUNK_BYTES))

@@ -14,6 +14,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 from trainnet.client._digest import CHUNK_BYTES, Advance
 from trainnet.client._errors import InvalidFile
@@ -31,12 +32,18 @@ _OTHERS = frozenset({".h5", ".msgpack", ".onnx", ".gguf", ".tflite"})
 def data_files(folder: Path) -> list[Path]:
     """The files of a folder of class folders, or of files that a metadata.csv tells of, in their order in the zip.
 
-    Hidden files and what desktops leave behind are none. Raises InvalidFile where the folder is laid out otherwise.
+    Hidden files and what desktops leave behind are none; links are followed. Raises InvalidFile where the folder is
+    laid out otherwise, or a part of it cannot be read: nothing is left out silently.
     """
     found = []
-    for place, folders, names in os.walk(folder):
+    for place, folders, names in os.walk(folder, onerror=_unreadable, followlinks=True):
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in _NOISE)
+        for name in folders:
+            _refuse_loop(folder, Path(place, name))
         found += [Path(place, name) for name in names if not name.startswith(".") and name not in _NOISE]
+    lost = next((path for path in found if not path.exists()), None)
+    if lost is not None:
+        raise InvalidFile(str(lost), "is a link to nothing", hint="mend it or remove it")
     found = sorted(path for path in found if path.is_file())
     if not found:
         raise InvalidFile(str(folder), "is an empty folder", hint="name a folder with data, or a file")
@@ -49,12 +56,26 @@ def data_files(folder: Path) -> list[Path]:
     )
 
 
+def _unreadable(error: OSError) -> NoReturn:
+    raise InvalidFile(str(error.filename), f"cannot be read: {error.strerror}", hint="check its permissions") from None
+
+
+def _refuse_loop(folder: Path, inner: Path) -> None:
+    """Raises InvalidFile for a link to a folder that it lies in, in which a walk would never end."""
+    above = inner.parents[: len(inner.relative_to(folder).parts)]
+    if inner.is_symlink() and inner.resolve() in {path.resolve() for path in above}:
+        raise InvalidFile(str(inner), "is a link to a folder that it lies in", hint="remove the link")
+
+
 def model_files(folder: Path) -> list[Path]:
     """The files of a folder that transformers saved: configuration, weights, tokenizer, preprocessing.
 
     Raises InvalidFile where there is no configuration, or no weights but in files that can run code when read.
     """
-    here = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    try:
+        here = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    except OSError as error:
+        _unreadable(error)
     found = [path for path in here if path.suffix in _MODEL_SUFFIXES and path.name != _PROVENANCE]
     if not any(path.suffix == ".safetensors" for path in found):
         raise _without_weights(folder, here)
@@ -108,6 +129,9 @@ def zipped(folder: Path, files: list[Path], progress: Callable[[int, int], None]
         try:
             total = sum(path.stat().st_size for path in files)
             _write(target, folder, files, (lambda done: progress(done, total)) if progress else None)
+        except UnicodeEncodeError as error:
+            name = error.object.encode(errors="backslashreplace").decode()
+            raise InvalidFile(str(folder), f"the name {name} is no UTF-8", hint="rename the file") from None
         except OSError as error:
             raise InvalidFile(
                 str(folder),
