@@ -58,6 +58,27 @@ def endless(model_of: Any, tasks: Any, path: Path) -> tuple[TaskSpec, dict[str, 
     return spec, {"base": outputs["base"].path, "shard": shards["shard-0"].path}
 
 
+async def test_a_machine_that_has_no_process_to_give_is_asked_again(
+    tmp_path: Path, model_of: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    trainer = TrainerProcess(0, threads=1, inputs=tmp_path / "inputs", max_inputs=10**9, on_change=lambda: None)
+    told = ""
+
+    def refused() -> bool:
+        nonlocal told
+        told += "".join(capfd.readouterr())
+        return "could not be started" in told
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "executable", str(tmp_path / "nothing"))
+        running = asyncio.create_task(trainer.run())
+        await eventually(refused, "a start that failed")
+    await eventually(lambda: trainer.free, "warm trainer", 60)
+    await Slot(trainer, tmp_path).execute(noop(model_of, 1024))
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
 async def test_tasks_one_after_the_other(slot: Slot, model_of: Any) -> None:
     assert slot.trainer.info is not None
     assert slot.trainer.info.device in {"cpu", "cuda", "mps"}

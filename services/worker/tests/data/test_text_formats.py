@@ -129,6 +129,7 @@ def test_bad_jsonl(tasks: Any, tmp_path: Path, content: bytes, message: str) -> 
         (b'{"a": 1}', "name the format JSONL"),
         (b"17", "not one JSON array of objects: it begins with '1'"),
         (b"[]", "the file has no rows"),
+        (b'[{"a": 1}]\n[{"a": 2}]', "the file goes on behind its array, with '['"),
         (b'[{"a": 1}, 2]', "element 2 is not a JSON object: it begins with '2'"),
         (b'[{"a": 1}, {"a": 2]', "element 2 is not a JSON object: Expecting ',' delimiter"),
         (b'[{"a": 1} {"a": 2}]', "element 1 is followed by '{' where"),

@@ -193,14 +193,26 @@ def patched(path: Path, change: Callable[[bytearray], None]) -> Path:
     return path
 
 
-def test_more_entries_than_anybody_needs(tasks: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("said", [24, 1, 0])
+def test_more_entries_than_anybody_needs(
+    tasks: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: int
+) -> None:
     def claim(data: bytearray) -> None:
         at = data.rindex(b"PK\5\6")
-        data[at + 10 : at + 12] = struct.pack("<H", 65_000)
-        data[at + 12 : at + 16] = struct.pack("<L", 100 << 20)
+        data[at + 8 : at + 12] = struct.pack("<HH", said, said)
 
-    with pytest.raises(TaskError, match="the zip has 65000 entries, more than"):
-        tasks.inspect(patched(make(tmp_path / "a.zip", images()), claim))
+    path = patched(make(tmp_path / "a.zip", images()), claim)
+    assert tasks.inspect(path).rows == 24
+    monkeypatch.setattr("trainnet.worker.trainer.data.sources.zip_entries.MAX_ENTRIES", 20)
+    with pytest.raises(TaskError, match="the zip has more than 20 entries"):
+        tasks.inspect(path)
+
+
+def test_a_directory_far_longer_than_its_entries(tasks: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = make(tmp_path / "a.zip", [*images(), *((f"{'x' * 3000}{index}/0.png", png(1)) for index in range(3))])
+    monkeypatch.setattr("trainnet.worker.trainer.data.sources.zip_entries.MAX_ENTRIES", 30)
+    with pytest.raises(TaskError, match="or too long names"):
+        tasks.inspect(path)
 
 
 def test_encrypted_entries(tasks: Any, tmp_path: Path) -> None:
@@ -247,7 +259,7 @@ def test_files_that_are_no_zip(tasks: Any, tmp_path: Path) -> None:
         tasks.inspect(path)
     whole = make(path, images()).read_bytes()
     path.write_bytes(whole[:-100])
-    with pytest.raises(TaskError, match="its end is missing"):
+    with pytest.raises(TaskError, match="the zip cannot be read: File is not a zip file; upload it again"):
         tasks.inspect(path)
     make(path, JUNK)
     with pytest.raises(TaskError, match="no images and no sound"):

@@ -170,16 +170,19 @@ class TrainerProcess:
             "PYTHONUNBUFFERED": "1",
         }
         environment.pop("TRAINNET_JOIN_TOKEN", None)
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-P",
-            "-m",
-            "trainnet.worker.trainer",
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            limit=_MAX_LINE,
-            env=environment,
-        )
+        try:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-P",
+                "-m",
+                "trainnet.worker.trainer",
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                limit=_MAX_LINE,
+                env=environment,
+            )
+        except OSError as error:  # no memory, or no process to be had, for now
+            return f"it could not be started: {error.strerror}"
         self._process, self._excess = process, ""
         guard = asyncio.create_task(self._hold_to_limit(process))
         try:

@@ -14,6 +14,7 @@ from trainnet.worker.errors import TaskError
 from trainnet.worker.trainer.models.bundle import CONFIG, GENERATION, PREPROCESSOR, TOKENIZER, TOKENIZER_CONFIG
 from trainnet.worker.trainer.models.tokenizer import VOCABULARIES
 from trainnet.worker.trainer.weights import read_map
+from trainnet.worker.trainer.zips import BoundedZip
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -22,7 +23,7 @@ SMALL = frozenset((CONFIG, GENERATION, PREPROCESSOR, TOKENIZER, TOKENIZER_CONFIG
 
 _SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
 _MAX_SMALL = 64 << 20
-_MAX_DIRECTORY = 4 << 20
+_MAX_ENTRIES = 10_000
 _MAX_RATIO = 50
 _FREE = 64 << 20
 
@@ -42,12 +43,12 @@ def unpack(path: Path, target: Path) -> None:
     """Writes the wanted files of a zipped model's folder into `target`. Raises TaskError."""
     target.mkdir()
     try:
-        with _Bounded(path) as file, zipfile.ZipFile(file) as archive:
+        refusal = "the model's zip has far more entries than a model's folder has files"
+        with BoundedZip(path, _MAX_ENTRIES, refusal) as archive:
             entries = _wanted_entries(archive)
             total = sum(entry.file_size for entry in entries.values())
             if total > max(_FREE, _MAX_RATIO * path.stat().st_size):
                 raise TaskError("TASK", "the model's zip unpacks to far more than its size, like a zip bomb")
-            file.free()
             for name, entry in entries.items():
                 with archive.open(entry) as source, (target / name).open("wb") as sink:
                     shutil.copyfileobj(_Limited(source, entry.file_size), sink, 1 << 20)
@@ -110,25 +111,6 @@ def _wanted_entries(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
             raise TaskError("TASK", f"the base's {path.name} has more than {_MAX_SMALL >> 20} MiB")
         entries[path.name] = info
     return entries
-
-
-class _Bounded(io.FileIO):
-    """Refuses to read a zip's directory of millions of entries, before it fills the memory."""
-
-    _limit = _MAX_DIRECTORY
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path, "rb")
-
-    def free(self) -> None:
-        """The directory is read."""
-        self._limit = 1 << 40
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        """As it is, or TaskError."""
-        if size is not None and size > self._limit:
-            raise TaskError("TASK", "the model's zip has far more entries than a model's folder has files")
-        return super().read(-1 if size is None else size) or b""
 
 
 class _Limited(io.RawIOBase):

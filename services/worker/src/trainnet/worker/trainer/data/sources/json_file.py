@@ -142,6 +142,7 @@ class JsonArraySource(_JsonSource):
         text.skip()
         number = 0
         if text.next_mark() == "]":
+            self._ends(text)
             return
         while True:
             number += 1
@@ -155,6 +156,7 @@ class JsonArraySource(_JsonSource):
             yield number, size, found
             mark = text.next_mark()
             if mark == "]":
+                self._ends(text)
                 return
             if mark != ",":
                 raise TaskError(
@@ -162,6 +164,13 @@ class JsonArraySource(_JsonSource):
                     f"element {number} is followed by {mark or 'the end of the file'!r} where `,` or `]` belongs",
                 )
             text.skip()
+
+    def _ends(self, text: _Window) -> None:
+        """Rows behind the array, as of files that were put together, are not lost in silence."""
+        text.skip()
+        mark = text.next_mark()
+        if mark:
+            raise TaskError("TASK", f"the file goes on behind its array, with {mark!r}; put all rows into one array")
 
     def _pieces(self) -> Iterator[str]:
         decoder = codecs.getincrementaldecoder("utf-8")()

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from trainnet.worker.errors import TaskError
+from trainnet.worker.trainer.zips import BoundedZip
 
 MAX_ENTRIES = 300_000
 MAX_ENTRY = 64 << 20
@@ -37,14 +38,12 @@ class Archive:
     """An opened zip and the entries that are data."""
 
     def __init__(self, path: Path) -> None:
-        _check_count(path)
+        refusal = f"the zip has more than {MAX_ENTRIES} entries, or too long names; upload a Parquet file instead"
         try:
-            self._zip = zipfile.ZipFile(path)
+            self._zip = BoundedZip(path, MAX_ENTRIES, refusal)
         except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError, struct.error, ValueError) as error:
             raise TaskError("TASK", f"the zip cannot be read: {error}; upload it again") from error
         infos = self._zip.infolist()
-        if len(infos) > MAX_ENTRIES:
-            raise _too_many(len(infos))
         self.entries = [
             Entry(PurePosixPath(info.filename).parts, info)
             for info in infos
@@ -65,10 +64,6 @@ class Archive:
         if len(data) != entry.info.file_size:
             raise TaskError("TASK", f"{name} in the zip has another size than its directory says; upload it again")
         return data
-
-    def close(self) -> None:
-        """Closes the file."""
-        self._zip.close()
 
 
 def shown(name: str) -> str:
@@ -123,31 +118,3 @@ def _check_together(infos: list[zipfile.ZipInfo], archive_size: int) -> None:
 def _is_ignored(name: str) -> bool:
     parts = PurePosixPath(name).parts
     return not parts or parts[-1].lower() in _IGNORED_FILES or any(p.startswith(".") or p == "__MACOSX" for p in parts)
-
-
-def _check_count(path: Path) -> None:
-    """Reads the number of entries from the end of the archive, before its directory fills the memory."""
-    with path.open("rb") as file:
-        size = file.seek(0, 2)
-        file.seek(max(0, size - (1 << 16) - 22 - 20))
-        tail = file.read()
-        at = tail.rfind(b"PK\5\6")
-        if at < 0 or len(tail) - at < 22:
-            raise TaskError("TASK", "the file is not a zip, or its end is missing; upload it again")
-        count, directory = struct.unpack_from("<HL", tail, at + 10)
-        locator = tail.rfind(b"PK\6\7", 0, at)
-        if locator >= 0 and at - locator == 20:
-            file.seek(min(struct.unpack_from("<Q", tail, locator + 8)[0], size))
-            record = file.read(56)
-            if len(record) == 56 and record.startswith(b"PK\6\6"):
-                count, directory = struct.unpack_from("<QQ", record, 32)
-    # The directory has 46 bytes for an entry and its name; 300 allow for long ones.
-    if count > MAX_ENTRIES or directory > MAX_ENTRIES * 300:
-        raise _too_many(count)
-
-
-def _too_many(count: int) -> TaskError:
-    return TaskError(
-        "TASK",
-        f"the zip has {count} entries, more than {MAX_ENTRIES} or with too long names; upload a Parquet file instead",
-    )
