@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainnet.aggregator import kernels
+from trainnet.aggregator.codecs.decoder import AsItIs
 from trainnet.aggregator.fold import AddBase, AddTerm, Folder
 from trainnet.aggregator.kernels import Scratch, round_bf16
 from trainnet.aggregator.layout import Slice, cut, element_count
@@ -19,6 +20,7 @@ from trainnet.runtime.tensors import TensorInfo, layout, numpy_dtype
 MODEL = layout([("a", "F32", (7, 5)), ("n", "I64", ()), ("b", "BF16", (13,)), ("u", "U8", (3,)), ("h", "F16", (9,)),
                 ("d", "F64", (4,)), ("m", "BOOL", (2,)), ("e", "F32", (0, 3)), ("c", "F32", (11,))])  # fmt: skip
 SIZE = MODEL[-1].end
+READER = AsItIs(MODEL)
 
 
 def random_data(seed: int, scale: float = 1.0) -> bytes:
@@ -49,7 +51,7 @@ def merged(base: bytes, updates: list[tuple[float, bytes]], slices: list[Slice])
         last = len(updates) - 1
         for i, (weight, data) in enumerate(updates):
             part = np.frombuffer(data, np.uint8)[where.begin : where.end]
-            folder.apply(AddTerm("", 0, weight, i == 0, i == last, opens=True), part, where)
+            folder.apply(AddTerm("", 0, READER, weight, i == 0, i == last, opens=True), part, where)
         view = np.frombuffer(out, np.uint8)[where.begin : where.end]
         folder.apply(AddBase("", 0, total), view, where)
     return bytes(out)
@@ -130,7 +132,9 @@ def test_the_mean_is_within_one_rounding_of_the_exact_one(terms: list[tuple[int,
     folder = Folder(1, grouped=False)
     for i, (weight, data) in enumerate(updates):
         folder.apply(
-            AddTerm("", 0, weight, i == 0, i == len(updates) - 1, opens=True), np.frombuffer(data, np.uint8), where[0]
+            AddTerm("", 0, READER, weight, i == 0, i == len(updates) - 1, opens=True),
+            np.frombuffer(data, np.uint8),
+            where[0],
         )
     out = np.frombuffer(bytearray(np.float32(start).tobytes()), np.uint8)
     folder.apply(AddBase("", 0, float(total)), out, where[0])
@@ -189,7 +193,7 @@ def test_negative_zero_survives() -> None:
     folder = Folder(1, grouped=False)
     minus = np.frombuffer(np.float32(-0.0).tobytes(), np.uint8)
     out = np.frombuffer(bytearray(np.float32(-0.0).tobytes()), np.uint8)
-    folder.apply(AddTerm("", 0, 5.0, True, True, opens=True), minus, where)
+    folder.apply(AddTerm("", 0, READER, 5.0, True, True, opens=True), minus, where)
     folder.apply(AddBase("", 0, 5.0), out, where)
     assert out.tobytes() == np.float32(-0.0).tobytes()
 
@@ -199,7 +203,7 @@ def test_integers_saturate_in_the_mean_and_wrap_in_the_sum() -> None:
     where = cut(tensors, 16, 2)[0]
     top = np.iinfo("i8").max
     folder = Folder(2, grouped=False)
-    folder.apply(AddTerm("", 0, 1.0, True, True, opens=True), np.array([top, -5], "<i8").view(np.uint8), where)
+    folder.apply(AddTerm("", 0, READER, 1.0, True, True, opens=True), np.array([top, -5], "<i8").view(np.uint8), where)
     out = np.array([2000, 3], "<i8").view(np.uint8)
     folder.apply(AddBase("", 0, 1.0), out, where)
     assert out.view("<i8").tolist() == [2000 + 2**63 - 1024 - 2**64, -2]

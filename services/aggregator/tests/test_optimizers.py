@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from services.aggregator.tests.policies import POLICIES
 from trainnet.aggregator import fold, layout
+from trainnet.aggregator.codecs.decoder import AsItIs
 from trainnet.aggregator.errors import Unmergeable
 from trainnet.aggregator.optimizer_state import StateFile, moved
 from trainnet.aggregator.policy import optimizer_of
@@ -71,7 +72,8 @@ def folded(
     total = sum(weight for weight, _ in updates)
     last = len(updates) - 1
     steps: list[tuple[fold.Step, Any]] = [
-        (fold.AddTerm("", 0, weight, i == 0, i == last, True), data) for i, (weight, data) in enumerate(updates)
+        (fold.AddTerm("", 0, AsItIs(file.tensors), weight, i == 0, i == last, True), data)
+        for i, (weight, data) in enumerate(updates)
     ]
     steps.append((fold.Advance("state" if state else "", 0, total, optimizer), states))
     steps.append((fold.after(fold.AddBase("", 0, total)), out))

@@ -12,7 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trainnet.aggregator import kernels, layout
+from trainnet.aggregator import layout
+from trainnet.aggregator.codecs.choice import NAME, decoder_of
+from trainnet.aggregator.codecs.decoder import Decoder
+from trainnet.aggregator.codecs.records import CodecError
 from trainnet.aggregator.errors import Cancelled
 from trainnet.aggregator.kernels import Scratch
 from trainnet.aggregator.layout import Slice
@@ -38,12 +41,15 @@ class Verdict:
     norm: float = 0.0
 
 
-def judge_layout(base: TensorFile, update: TensorFile) -> Verdict | None:
-    """None if the update has exactly the base's tensors at the same places of the data section."""
-    difference = same_map(base.tensors, update.tensors)
+def judge_layout(decoder: Decoder, update: TensorFile) -> Verdict | None:
+    """None if the update has exactly the codec's tensors of its base, at their places of the data section."""
+    came = update.metadata.get(NAME, "fp32")
+    if came != decoder.name:
+        return Verdict(False, "CODEC", f"the update came as {came!a:.100}, the job's codec is {decoder.name}")
+    difference = same_map(decoder.tensors, update.tensors)
     if difference is None:
         places = {tensor.name: tensor.begin for tensor in update.tensors}
-        moved = next((tensor.name for tensor in base.tensors if places[tensor.name] != tensor.begin), None)
+        moved = next((tensor.name for tensor in decoder.tensors if places[tensor.name] != tensor.begin), None)
         difference = f"tensor {moved!a:.100} is not in the base's order" if moved is not None else None
     return Verdict(False, "TENSOR_MAP", difference) if difference is not None else None
 
@@ -67,15 +73,18 @@ class Checker:
     def check(self, work: CheckWork, cancel: threading.Event | None = None) -> Verdict:
         """Raises Cancelled, StoreError, and SafetensorsError if the base itself cannot be read."""
         base = self._objects.header(work.base).file
+        decoder = decoder_of(work.codec, base)
         try:
             self._check_stored(work.update)
             header = self._objects.read_header(
                 work.update, max_header=base.header_size + _EXTRA_HEADER, max_tensors=len(base.tensors)
             )
-            verdict = judge_layout(base, header.file)
+            verdict = judge_layout(decoder, header.file)
             if verdict is not None:
                 return verdict
-            return self._values(work, header.file, cancel or threading.Event())
+            return self._values(work, base, decoder, header.file.header_size, cancel or threading.Event())
+        except CodecError as error:
+            return Verdict(False, "CODEC", str(error))
         except SafetensorsError as error:
             return Verdict(False, "HEADER", str(error)[:1000])
         except (ObjectNotFound, ShortRead, DigestMismatchError) as error:
@@ -92,27 +101,41 @@ class Checker:
         if info.sha256 is not None and update.digest and info.sha256 != update.digest:
             raise DigestMismatchError(f"{update.key} does not have the digest {update.digest}")
 
-    def _values(self, work: CheckWork, file: TensorFile, cancel: threading.Event) -> Verdict:
-        slices = layout.cut(file.tensors, self._slice_bytes, self._slice_bytes // 4, header_size=file.header_size)
+    def _values(
+        self, work: CheckWork, base: TensorFile, decoder: Decoder, header_size: int, cancel: threading.Event
+    ) -> Verdict:
+        # As many bytes of the update as otherwise: most of what a codec leaves out needs no memory.
+        longer = max(1, base.tensors[-1].end // max(1, decoder.data_size)) if base.tensors else 1
+        slices = layout.cut(
+            base.tensors, self._slice_bytes * longer, self._slice_bytes // 4 * longer, header_size=header_size
+        )
         scratch = Scratch(max((where.count for where in slices), default=1))
         total = 0.0
         if work.update.size_bytes <= SMALL:
-            data = np.frombuffer(self._objects.small(work.update), np.uint8)[file.header_size :]
+            data = np.frombuffer(self._objects.small(work.update), np.uint8)[header_size:]
             for where in slices:
-                total += kernels.sum_of_squares(data[where.begin : where.end], where, scratch)
+                begin, end = decoder.place(where)
+                total += decoder.sum_of_squares(data[begin:end], where, scratch)
         else:
-            total = self._stream(work.update.key, file, slices, scratch, cancel)
+            total = self._stream(work.update.key, header_size, decoder, slices, scratch, cancel)
         return judge_values(total, work.max_update_norm)
 
     def _stream(
-        self, key: str, file: TensorFile, slices: list[Slice], scratch: Scratch, cancel: threading.Event
+        self,
+        key: str,
+        header_size: int,
+        decoder: Decoder,
+        slices: list[Slice],
+        scratch: Scratch,
+        cancel: threading.Event,
     ) -> float:
         total = 0.0
-        reads = (Read(key, file.header_size + where.begin, where.nbytes) for where in slices)
-        size = max(where.nbytes for where in slices)
+        places = [decoder.place(where) for where in slices]
+        reads = (Read(key, header_size + begin, end - begin) for begin, end in places)
+        size = max(end - begin for begin, end in places)
         with ReadAhead(self._store, reads, buffer_bytes=size, depth=_DEPTH, cancelled=cancel.is_set) as ahead:
             for where, data in zip(slices, ahead, strict=True):
-                total += kernels.sum_of_squares(data, where, scratch)
+                total += decoder.sum_of_squares(data, where, scratch)
                 if math.isnan(total) or cancel.is_set():
                     break
         if cancel.is_set():

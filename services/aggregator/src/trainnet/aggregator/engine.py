@@ -16,6 +16,8 @@ from typing import Protocol
 import numpy as np
 
 from trainnet.aggregator import fold, kernels, layout, optimizer_state, partials, pipeline, policy
+from trainnet.aggregator.codecs.choice import decoder_of
+from trainnet.aggregator.codecs.decoder import Decoder
 from trainnet.aggregator.errors import Cancelled, Unmergeable
 from trainnet.aggregator.objects import SMALL, Header, Objects
 from trainnet.aggregator.optimizer_state import StateFile
@@ -70,6 +72,7 @@ class _Merge:
     groups: list[Group]
     """With their terms, in order."""
     header: Header
+    decoder: Decoder
     last: list[fold.Step]
     """What is done with the sum of the updates."""
     moved: frozenset[str]
@@ -104,16 +107,17 @@ class Engine:
     def _look_through(self, work: MergeWork) -> _Merge:
         optimizer = policy.optimizer_of(work.policy)
         header = self._header(work.base)
+        decoder = decoder_of(work.codec, header.file)
         groups = [group for group in sorted(work.groups, key=lambda group: group.group) if group.terms]
         if len({group.group for group in groups}) != len(groups):
             raise Unmergeable("a group appears twice")
         terms = [fold.in_shard_order(group.terms) for group in groups]
         total = fold.total_weight(terms)
         for ordered in terms:
-            _check_sizes(ordered, _data_size(header))
+            _check_sizes(ordered, decoder)
         base = fold.AddBase(work.base.key, header.file.header_size, total)
         if optimizer is None:
-            return _Merge(work, groups, header, [base], frozenset(), None)
+            return _Merge(work, groups, header, decoder, [base], frozenset(), None)
         if not work.optimizer_key:
             raise Unmergeable("no key is given to write the optimiser's state to")
         moved = optimizer_state.moved(header.file)
@@ -121,7 +125,7 @@ class Engine:
         if work.HasField("optimizer_state"):
             state.check(work.optimizer_state)
         advance = fold.Advance(work.optimizer_state.key, len(state.header), total, optimizer)
-        return _Merge(work, groups, header, [advance, fold.after(base)], moved, state)
+        return _Merge(work, groups, header, decoder, [advance, fold.after(base)], moved, state)
 
     def sum(self, work: SumWork, cancel: threading.Event | None = None) -> SumOutcome:
         """Writes the fp64 sum of a group's terms to its key. Raises Cancelled, Unmergeable, StoreError."""
@@ -130,8 +134,9 @@ class Engine:
         if not partials.exists(self._store, work.key, elements):
             terms = fold.in_shard_order(work.terms)
             fold.total_weight([terms])
-            _check_sizes(terms, _data_size(header))
-            steps = fold.sum_steps(terms, _data_size(header))
+            decoder = decoder_of(work.codec, header.file)
+            _check_sizes(terms, decoder)
+            steps = fold.sum_steps(terms, decoder)
             slices = self._slices(header)
             start, stop = partials.header(elements), cancel or threading.Event()
             self._stream(work.key, partials.size(elements), start, steps, slices, stop)
@@ -162,7 +167,7 @@ class Engine:
         stored: set[int] = set()
         if len(groups) > 1:
             stored = {group.group for group in groups if partials.exists(self._store, group.partial_key, elements)}
-        steps = fold.merge_steps(groups, stored, merge.last, _data_size(header))
+        steps = fold.merge_steps(groups, stored, merge.last, merge.decoder)
         # A second sum takes memory, so slices get shorter; their fp64 partial sums then fill a read buffer. So may the
         # states of their elements.
         element_bytes = max(8 if len(groups) > 1 else 4, state.row_bytes if state else 0)
@@ -206,7 +211,7 @@ class Engine:
     def _merge_small(self, merge: _Merge, cancel: threading.Event) -> MergeOutcome:
         """Whole files in memory: no request but those for what is not remembered, and a PUT for each result."""
         work, header, updates, timings = merge.work, merge.header, merge.updates, Timings()
-        steps = fold.merge_steps(merge.groups, (), (), _data_size(header))
+        steps = fold.merge_steps(merge.groups, (), (), merge.decoder)
         merged, states = bytearray(self._objects.small(work.base)), self._small_states(merge)
         slices = layout.cut(header.file.tensors, SMALL, SMALL, stateful=merge.moved)
         folders = [fold.Folder(where.count, grouped=len(merge.groups) > 1) for where in slices]
@@ -266,9 +271,9 @@ def _data_size(header: Header) -> int:
     return tensors[-1].end if tensors else 0
 
 
-def _check_sizes(terms: list[Term], data_size: int) -> None:
+def _check_sizes(terms: list[Term], decoder: Decoder) -> None:
     for term in terms:
-        if term.update.size_bytes < data_size + 8:
+        if term.update.size_bytes < decoder.data_size + 8:
             raise Unmergeable(f"the update of shard {term.shard} is shorter than the model")
 
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from trainnet.aggregator import kernels, optimizers, partials
+from trainnet.aggregator.codecs.decoder import Decoder
+from trainnet.aggregator.codecs.records import CodecError
 from trainnet.aggregator.errors import Unmergeable
 from trainnet.aggregator.kernels import Acc, Bytes, Scratch
 from trainnet.aggregator.layout import Slice
@@ -27,6 +29,7 @@ class AddTerm:
 
     key: str
     data_begin: int
+    decoder: Decoder
     weight: float
     first: bool
     """Of its group."""
@@ -93,23 +96,23 @@ def in_shard_order(terms: Iterable[Term]) -> list[Term]:
     return ordered
 
 
-def sum_steps(terms: Sequence[Term], data_size: int, *, opens: bool = True) -> list[Step]:
+def sum_steps(terms: Sequence[Term], decoder: Decoder, *, opens: bool = True) -> list[Step]:
     """Sums one group. An update's tensors end where its file ends, which its check made sure of."""
-    last = len(terms) - 1
+    last, size = len(terms) - 1, decoder.data_size
     return [
-        AddTerm(term.update.key, term.update.size_bytes - data_size, term.weight, i == 0, i == last, opens)
+        AddTerm(term.update.key, term.update.size_bytes - size, decoder, term.weight, i == 0, i == last, opens)
         for i, term in enumerate(terms)
     ]
 
 
-def merge_steps(groups: Sequence[Group], stored: Container[int], last: Sequence[Step], data_size: int) -> list[Step]:
+def merge_steps(groups: Sequence[Group], stored: Container[int], last: Sequence[Step], decoder: Decoder) -> list[Step]:
     """Combines groups in order, those in `stored` from their partial sums; then what is done with their sum."""
     steps: list[Step] = []
     for group in groups:
         if group.group in stored:
             steps.append(AddPartial(group.partial_key, opens=not steps))
         else:
-            steps += sum_steps(in_shard_order(group.terms), data_size, opens=not steps)
+            steps += sum_steps(in_shard_order(group.terms), decoder, opens=not steps)
     return [*steps, *last]
 
 
@@ -121,6 +124,9 @@ def after(base: AddBase) -> AddBase:
 def place_of(step: Step, where: Slice) -> tuple[int, int]:
     """(begin, end) of what a step needs of a slice within its object."""
     match step:
+        case AddTerm():
+            begin, end = step.decoder.place(where)
+            return step.data_begin + begin, step.data_begin + end
         case AddPartial():
             begin, length = partials.HEADER_SIZE + 8 * where.first, 8 * where.count
         case Advance():
@@ -167,7 +173,7 @@ class Folder:
         match step:
             case AddTerm():
                 acc = self.total if step.opens else self._group
-                kernels.add_term(acc, data, where, step.weight, first=step.first, scratch=self._scratch)
+                self._add(step, acc[: where.count], data, where)
                 if step.last and not step.opens:
                     np.add(self.total[: where.count], acc[: where.count], out=self.total[: where.count])
             case AddPartial():
@@ -178,3 +184,9 @@ class Folder:
                 optimizers.advance(self.total, data, where, step.total_weight, step.optimizer, self._scratch)
             case AddBase():
                 kernels.finish(self.total, data, where, step.total_weight, self._scratch)
+
+    def _add(self, step: AddTerm, acc: Acc, data: Bytes, where: Slice) -> None:
+        try:
+            step.decoder.add(acc, data, where, step.weight, first=step.first, scratch=self._scratch)
+        except CodecError as error:
+            raise Unmergeable(f"{step.key} is damaged: {error}") from None

@@ -40,12 +40,19 @@ class Scratch:
         self.doubles: Acc = np.zeros(self.block)
         self.words: NDArray[np.uint32] = np.zeros(self.block, np.uint32)
         self._more: list[Acc] = []
+        self._singles: NDArray[np.float32] = np.zeros(0, np.float32)
 
     def doubles_of(self, count: int, length: int) -> list[Acc]:
         """`count` arrays of `length` numbers, apart from `doubles`; made when they are first asked for."""
         while len(self._more) < count:
             self._more.append(np.zeros(self.block))
         return [array[:length] for array in self._more[:count]]
+
+    def singles(self, length: int) -> NDArray[np.float32]:
+        """`length` numbers, of a block or somewhat more; made when they are first asked for."""
+        if len(self._singles) < length:
+            self._singles = np.zeros(length, np.float32)
+        return self._singles[:length]
 
 
 def elements(data: Bytes, piece: Piece) -> Elements:

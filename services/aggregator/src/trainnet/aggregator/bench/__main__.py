@@ -10,6 +10,7 @@ from google.protobuf import json_format
 from trainnet.aggregator import kernels
 from trainnet.aggregator.bench.fold import measure
 from trainnet.aggregator.bench.kernel import kernel_bytes_per_s, strategies
+from trainnet.aggregator.bench.updates import CODECS
 from trainnet.runtime.settings import StoreSettings
 from trainnet.runtime.store import ObjectStore
 from trainnet.v1.merge_pb2 import MergeWork
@@ -20,6 +21,7 @@ def main() -> int:
     parser.add_argument("what", choices=["kernel", "fold"])
     parser.add_argument("--updates", type=int, default=4, help="of kernel")
     parser.add_argument("--strategy", default="fedavg", choices=strategies(), help="of kernel")
+    parser.add_argument("--codec", default="fp32", choices=list(CODECS), help="of kernel")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=1.0, help="of kernel")
     parser.add_argument("--slice-bytes", type=int, default=4 << 20, help="of fold")
@@ -28,7 +30,11 @@ def main() -> int:
     result: dict[str, float]
     if options.what == "kernel":
         rate = kernel_bytes_per_s(
-            updates=options.updates, threads=options.threads, seconds=options.seconds, strategy=options.strategy
+            updates=options.updates,
+            threads=options.threads,
+            seconds=options.seconds,
+            strategy=options.strategy,
+            codec=options.codec,
         )
         facts = {"updates": options.updates, "threads": options.threads, "block": kernels.BLOCK}
         result = {"kernel_bytes_per_s": rate, **facts}

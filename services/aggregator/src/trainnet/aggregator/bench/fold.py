@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from statistics import median
 
 from trainnet.aggregator import fold, layout, pipeline, policy
+from trainnet.aggregator.codecs.choice import decoder_of
 from trainnet.aggregator.objects import Objects
 from trainnet.aggregator.optimizer_state import StateFile, moved
 from trainnet.runtime.store import ObjectStore
@@ -39,7 +40,6 @@ def measure(store: ObjectStore, work: MergeWork, *, threads: int, slice_bytes: i
 def _fold(store: ObjectStore, work: MergeWork, terms: Sequence[Term], *, threads: int, slice_bytes: int) -> float:
     """Seconds of a merge of one group that keeps nothing."""
     header = Objects(store).header(work.base)
-    data_size = work.base.size_bytes - header.file.header_size
     total = sum(term.weight for term in terms)
     base = fold.AddBase(work.base.key, header.file.header_size, total)
     optimizer = policy.optimizer_of(work.policy)
@@ -49,7 +49,7 @@ def _fold(store: ObjectStore, work: MergeWork, terms: Sequence[Term], *, threads
         names = moved(header.file)
         begin = len(StateFile.of(header.file, names, optimizer).header)
         last = [fold.Advance(work.optimizer_state.key, begin, total, optimizer), fold.after(base)]
-    steps = [*fold.sum_steps(terms, data_size), *last]
+    steps = [*fold.sum_steps(terms, decoder_of(work.codec, header.file)), *last]
     elements = slice_bytes // (4 * max(1, len(optimizer.slots) if optimizer is not None else 0))
     slices = layout.cut(header.file.tensors, slice_bytes, elements, header_size=header.file.header_size, stateful=names)
     began = time.perf_counter()

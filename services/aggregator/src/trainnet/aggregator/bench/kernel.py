@@ -8,6 +8,7 @@ import time
 import numpy as np
 
 from trainnet.aggregator import policy
+from trainnet.aggregator.bench.updates import decoder, random_update
 from trainnet.aggregator.fold import AddBase, AddTerm, Advance, Folder, Step, after
 from trainnet.aggregator.kernels import Bytes
 from trainnet.aggregator.layout import cut
@@ -22,10 +23,16 @@ def strategies() -> list[str]:
 
 
 def kernel_bytes_per_s(
-    *, updates: int = 4, threads: int = 2, slice_bytes: int = 4 << 20, seconds: float = 1.0, strategy: str = "fedavg"
+    *,
+    updates: int = 4,
+    threads: int = 2,
+    slice_bytes: int = 4 << 20,
+    seconds: float = 1.0,
+    strategy: str = "fedavg",
+    codec: str = "fp32",
 ) -> float:
-    """Bytes of fp32 updates merged per second, base, optimiser and rounding included, from memory that other slices
-    evicted from the cache between two uses."""
+    """Bytes of updates merged per second, counted as the fp32 that they stand for; base, optimiser and rounding
+    included, from memory that other slices evicted from the cache between two uses."""
     elements = slice_bytes // 4
     where = cut(layout([("w", "F32", (elements,))]), slice_bytes, elements, stateful={"w"})[0]
     optimizer = policy.optimizer_of(
@@ -38,26 +45,27 @@ def kernel_bytes_per_s(
             epsilon=1e-3,
         )
     )
+    reader = decoder(codec, elements)
     base_step, total = AddBase("", 0, 100.0 * updates), 100.0 * updates
     barrier = threading.Barrier(threads + 1)
     folded = [0] * threads
 
     def work(number: int) -> None:
         rng = np.random.default_rng(number)
-        deltas = [rng.standard_normal(elements, dtype=np.float32).view(np.uint8) for _ in range(2 * updates)]
+        deltas = [random_update(codec, elements, rng) for _ in range(2 * updates)]
         base = rng.standard_normal(elements, dtype=np.float32).view(np.uint8)
         last: list[tuple[Step, Bytes]] = [(base_step, base)]
         if optimizer is not None:
             state = np.zeros(4 * len(optimizer.slots) * elements, np.uint8)
             last = [(Advance("state", 0, total, optimizer), state), (after(base_step), base)]
         folder = Folder(elements, grouped=False)
-        folder.apply(AddTerm("", 0, 1.0, True, True, True), deltas[0], where)  # touches the memory once
+        folder.apply(AddTerm("", 0, reader, 1.0, True, True, True), deltas[0], where)  # touches the memory once
         barrier.wait()
         until = time.perf_counter() + seconds
         turn = 0
         while time.perf_counter() < until:
             for i in range(updates):
-                step = AddTerm("", 0, 100.0 + i, i == 0, i == updates - 1, True)
+                step = AddTerm("", 0, reader, 100.0 + i, i == 0, i == updates - 1, True)
                 folder.apply(step, deltas[(turn + i) % len(deltas)], where)
             for finishing, data in last:
                 folder.apply(finishing, data, where)
