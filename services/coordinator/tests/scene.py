@@ -19,11 +19,13 @@ from trainnet.coordinator.storage.database import Effects
 from trainnet.coordinator.storage.opening import open_database
 from trainnet.coordinator.usecases.context import Context
 from trainnet.coordinator.usecases.datasets import Datasets
+from trainnet.coordinator.usecases.giving_up import GivingUp
 from trainnet.coordinator.usecases.jobs import Jobs
 from trainnet.coordinator.usecases.leases import Leases
 from trainnet.coordinator.usecases.merging import Merging
 from trainnet.coordinator.usecases.model_files import ModelFiles
 from trainnet.coordinator.usecases.models import Models
+from trainnet.coordinator.usecases.offers import Offers
 from trainnet.coordinator.usecases.results import Answer, Results
 from trainnet.coordinator.usecases.retention import Retention
 from trainnet.coordinator.usecases.uploads import Uploads
@@ -51,14 +53,16 @@ class Scene:
         self.workers, self.datasets, self.jobs = Workers(self.context), Datasets(self.context), Jobs(self.context)
         self.models = Models(self.context)
         self.files = ModelFiles(self.context)
+        self.offers = Offers(self.context)
+        self.giving_up = GivingUp(self.context, self.datasets)
         self.leases = self.replica("r-1")
         self.results = Results(self.context, self.datasets, self.jobs)
-        self.merging = Merging(self.context, self.leases)
+        self.merging = Merging(self.context, self.giving_up)
         self.retention = Retention(self.context)
         self._numbers = itertools.count(1)
 
     def replica(self, name: str) -> Leases:
-        return Leases(self.context, self.datasets, self.jobs, name)
+        return Leases(self.context, self.giving_up, name)
 
     async def close(self) -> None:
         await self.database.close()
@@ -106,8 +110,8 @@ class Scene:
 
     async def offer(self, worker: str) -> int:
         """Assigns the ready task that should go out first; answers the fence."""
-        rows = {row.id: row for row in await self.leases.ready(trusted=True, architectures=ARCHITECTURES, limit=10)}
-        (offer,) = await self.leases.offer([Match(next(iter(rows)), worker)], rows)
+        rows = {row.id: row for row in await self.offers.ready(trusted=True, architectures=ARCHITECTURES, limit=10)}
+        (offer,) = await self.offers.offer([Match(next(iter(rows)), worker)], rows)
         return offer.fence
 
     async def lease(self, worker: str) -> int:
@@ -187,7 +191,7 @@ class Scene:
         return await self.jobs.get(names.job(job_id))
 
     def housekeeping(self, sessions: Sessions) -> Housekeeping:
-        return Housekeeping(self.context, self.leases, sessions, self.retention)
+        return Housekeeping(self.context, self.leases, self.giving_up, sessions, self.retention)
 
 
 def keys(store: ObjectStore, prefixes: Iterable[str]) -> list[str]:

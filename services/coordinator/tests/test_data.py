@@ -150,7 +150,7 @@ async def test_jobs_share_a_plan_that_is_cut_once(scene: Scene) -> None:
     states = [(await scene.jobs.get(job.name)).state for job in (first, second)]
     assert states == [job_pb2.JOB_STATE_QUEUED] * 2
     third = await scene.jobs.create("r-3", spec(name))
-    rows = {row.id: row for row in await scene.leases.ready(trusted=True, architectures=ARCHITECTURES, limit=10)}
+    rows = {row.id: row for row in await scene.offers.ready(trusted=True, architectures=ARCHITECTURES, limit=10)}
     assert next(row.job for row in rows.values()) == names.id_of(third.name)
     assert len(await scene.rows(tasks, kind=TaskKind.PREPARE)) == 1
 

@@ -1,30 +1,74 @@
 """When rounds close, how shards are grouped, what names look like."""
 
 import re
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from trainnet.coordinator.domain import names
-from trainnet.coordinator.domain.rounds import ONE_GROUP_BYTES, decide_close, group_size
+from trainnet.coordinator.domain.rounds import (
+    ONE_GROUP_BYTES,
+    Close,
+    Standing,
+    decide_close,
+    explained,
+    group_size,
+    listed,
+)
 from trainnet.coordinator.domain.states import ENDED_TASKS, LIVE_ATTEMPTS, AttemptState, TaskState
 
 
 def test_a_round_goes_on_until_its_last_shard() -> None:
-    decision = decide_close(4, 3, 0, [])
-    assert not decision.close
-    assert not decision.fail
-
-
-def test_a_round_closes_with_its_last_shard() -> None:
-    decision = decide_close(4, 4, 0, [])
+    assert decide_close(Standing(shards=4, accepted=3)) == Close()
+    decision = decide_close(Standing(shards=4, accepted=4))
     assert (decision.close, decision.reason) == (True, "all 4 shards accepted")
 
 
 def test_a_round_fails_with_every_reason_once() -> None:
-    decision = decide_close(4, 2, 2, ["shard 1 was bad", "shard 1 was bad", "shard 3 too"])
+    decision = decide_close(Standing(shards=4, accepted=2, given_up=2))
     assert decision.fail
-    assert decision.reason == "2 of 4 shards given up: shard 1 was bad; shard 3 too"
+    said = explained(decision, [], ["shard 1 was bad", "shard 1 was bad", "shard 3 too"])
+    assert said == "2 of 4 shards given up: shard 1 was bad; shard 3 too"
+
+
+def test_a_quorum_suffices_once_there_is_a_reason_not_to_wait() -> None:
+    asked = Standing(shards=8, accepted=5, quorum=5)
+    assert decide_close(asked) == Close()
+    overdue = decide_close(replace(asked, overdue=True))
+    assert explained(overdue, [3, 5, 7], []) == (
+        "5 of 8 shards accepted at the deadline, the quorum is 5; shards 3, 5, 7 late"
+    )
+    lost = decide_close(replace(asked, given_up=3))
+    assert (
+        explained(lost, [], ["shard 2 was bad"]) == "5 of 8 shards accepted, the quorum is 5; given up: shard 2 was bad"
+    )
+    assert decide_close(replace(asked, given_up=2)) == Close(), "the eighth may still come"
+    assert decide_close(replace(asked, accepted=4, overdue=True)) == Close(), "it needs one more, whenever that comes"
+    hopeless = decide_close(replace(asked, given_up=4, overdue=True))
+    assert (hopeless.fail, hopeless.reason) == (True, "4 of 8 shards given up, and the quorum is 5")
+
+
+@given(
+    st.integers(1, 50).flatmap(
+        lambda shards: st.tuples(
+            st.just(shards), st.integers(0, shards), st.integers(0, shards), st.integers(0, shards), st.booleans()
+        )
+    )
+)
+def test_a_round_never_closes_below_its_quorum_and_always_ends(asked: tuple[int, int, int, int, bool]) -> None:
+    shards, accepted, given_up, quorum, overdue = asked
+    given_up = min(given_up, shards - accepted)
+    decision = decide_close(Standing(shards, accepted, given_up, quorum, overdue))
+    if decision.close:
+        assert accepted >= (quorum or shards)
+    if accepted + given_up == shards:
+        assert decision.close != decision.fail, "nobody is left to wait for"
+
+
+def test_lists_of_shards_stay_short() -> None:
+    assert (listed("shard", [3]), listed("shard", [3, 5])) == ("shard 3", "shards 3, 5")
+    assert listed("shard", range(100)).endswith("18, 19 and 80 more")
 
 
 @given(st.integers(1, 100_000), st.integers(1, 20_000_000_000))
@@ -36,6 +80,14 @@ def test_groups_are_few_and_small(shards: int, update_bytes: int) -> None:
         assert groups == 1
     else:
         assert max(groups, size) <= shards**0.5 + 1
+
+
+@given(st.integers(1, 1000), st.integers(1, 1000), st.integers(1, 20_000_000_000))
+def test_groups_of_a_sample_are_as_few(trained: int, more: int, update_bytes: int) -> None:
+    there = trained + more
+    size = group_size(trained, update_bytes, of=there)
+    assert 1 <= size <= there
+    assert -(-there // size) <= -(-trained // group_size(trained, update_bytes))
 
 
 def test_states_are_told_apart() -> None:

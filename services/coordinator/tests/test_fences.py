@@ -6,6 +6,7 @@ from services.coordinator.tests.support import safetensors
 from trainnet.coordinator.domain.catalog import ARCHITECTURES
 from trainnet.coordinator.domain.scheduling import Match
 from trainnet.coordinator.storage.schema import contributions, updates
+from trainnet.coordinator.usecases.offers import Offers
 from trainnet.v1 import job_pb2, worker_pb2
 
 OTHER = safetensors([9.0])
@@ -33,9 +34,9 @@ async def test_an_assignment_is_only_its_workers_to_accept(scene: Scene) -> None
 async def test_a_task_is_offered_once(scene: Scene) -> None:
     ada, bob = await scene.worker("ada"), await scene.worker("bob")
     await scene.job()
-    rows = {row.id: row for row in await scene.leases.ready(trusted=True, architectures=ARCHITECTURES, limit=10)}
-    (won,) = await scene.leases.offer([Match(min(rows), ada)], rows)
-    assert await scene.replica("r-2").offer([Match(min(rows), bob)], rows) == []
+    rows = {row.id: row for row in await scene.offers.ready(trusted=True, architectures=ARCHITECTURES, limit=10)}
+    (won,) = await scene.offers.offer([Match(min(rows), ada)], rows)
+    assert await Offers(scene.context).offer([Match(min(rows), bob)], rows) == []
     assert won.worker == ada
 
 

@@ -163,7 +163,7 @@ async def test_a_crowd_of_strangers_only_sends_a_task_to_the_trusted(scene: Scen
     task = await the_task(scene)
     assert (task.state, task.pool, task.escalated) == (TaskState.READY, Pool.TRUSTED, True)
     assert task.message.startswith(f"left to trusted workers: failed by stranger {strangers[0]} (I do not like it)")
-    assert await scene.leases.ready(trusted=False, architectures=ARCHITECTURES, limit=10) == []
+    assert await scene.offers.ready(trusted=False, architectures=ARCHITECTURES, limit=10) == []
     await scene.whole_round(trusted)
     assert (await scene.view(job)).state == job_pb2.JOB_STATE_SUCCEEDED
 
@@ -186,22 +186,22 @@ async def test_an_escalated_task_waits_for_the_trusted_and_not_for_ever(scene: S
     for worker in strangers:
         fence = await scene.lease(worker)
         await scene.leases.fail(worker, fence, worker_pb2.FAIL_REASON_WORKER, "no memory")
-    assert await scene.leases.give_up_abandoned() == []
+    assert await scene.giving_up.give_up_abandoned() == []
     scene.now += 60
     assert (await scene.view(job)).state_message == "no trusted worker is online"
     scene.now += scene.settings.trusted_patience
-    assert await scene.leases.give_up_abandoned() == [(job, 1, 0)]
+    assert await scene.giving_up.give_up_abandoned() == [(job, 1, 0)]
     view = await scene.view(job)
     assert view.state == job_pb2.JOB_STATE_FAILED
     assert view.state_message.endswith("no trusted worker came to try it")
-    assert await scene.leases.give_up_abandoned() == []
+    assert await scene.giving_up.give_up_abandoned() == []
 
 
 async def test_workers_of_other_replicas_and_such_as_just_left_are_waited_for(scene: Scene) -> None:
     ada, bob, cyd = [await scene.worker(name) for name in ("ada", "bob", "cyd")]
     await scene.leases.left(cyd, 1)
-    assert {item.worker for item in await scene.leases.elsewhere({ada})} == {bob, cyd}
+    assert {item.worker for item in await scene.offers.elsewhere({ada})} == {bob, cyd}
     scene.now += 3 * TTL + 1
-    assert {item.worker for item in await scene.leases.elsewhere({ada})} == {bob}
+    assert {item.worker for item in await scene.offers.elsewhere({ada})} == {bob}
     await scene.workers.pause(bob, paused=True)
-    assert await scene.leases.elsewhere({ada}) == []
+    assert await scene.offers.elsewhere({ada}) == []

@@ -6,6 +6,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from sqlalchemy.exc import OperationalError
+
+from trainnet.coordinator.deadlines import Deadlines
 from trainnet.coordinator.housekeeping import Housekeeping
 from trainnet.coordinator.messaging.nats_auth import NatsAuth
 from trainnet.coordinator.messaging.peers import Peers
@@ -28,11 +31,13 @@ from trainnet.coordinator.transport.retry import RetryInterceptor
 from trainnet.coordinator.transport.worker_service import WorkerServicer
 from trainnet.coordinator.usecases.context import Context
 from trainnet.coordinator.usecases.datasets import Datasets
+from trainnet.coordinator.usecases.giving_up import GivingUp
 from trainnet.coordinator.usecases.jobs import Jobs
 from trainnet.coordinator.usecases.leases import Leases
 from trainnet.coordinator.usecases.merging import Merging
 from trainnet.coordinator.usecases.model_files import ModelFiles
 from trainnet.coordinator.usecases.models import Models
+from trainnet.coordinator.usecases.offers import Offers
 from trainnet.coordinator.usecases.replicas import Replicas
 from trainnet.coordinator.usecases.results import Results
 from trainnet.coordinator.usecases.retention import Retention
@@ -60,6 +65,12 @@ MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 """Manifests of large rounds go to aggregators in one message."""
 
 
+def _reason(error: UnknownDatabase | DatabaseAway | OperationalError) -> str:
+    """What the driver said, where it did; a connection that takes too long says nothing."""
+    cause = error.orig if isinstance(error, OperationalError) else error.__cause__
+    return str(cause or error) or "the server does not answer"
+
+
 async def main(stop: asyncio.Event) -> None:
     settings = CoordinatorSettings.load()
     log.configure("coordinator", level=settings.log_level, format=settings.log_format)
@@ -77,13 +88,14 @@ async def main(stop: asyncio.Event) -> None:
         await migrate(database)
         clock = SharedClock(database)
         await clock.look()
-    except (UnknownDatabase, DatabaseAway) as error:
-        raise StartupError(f"TRAINNET_DATABASE_URL: {error.__cause__ or error}") from None
+    except (UnknownDatabase, DatabaseAway, OperationalError) as error:
+        raise StartupError(f"TRAINNET_DATABASE_URL: {_reason(error)}") from None
 
     context = Context(database, store, Uploads(store, settings.url_ttl), settings, clock)
     workers, datasets, models, jobs = Workers(context), Datasets(context), Models(context), Jobs(context)
-    leases = Leases(context, datasets, jobs, replica)
-    results, merging = Results(context, datasets, jobs), Merging(context, leases)
+    giving_up = GivingUp(context, datasets)
+    leases = Leases(context, giving_up, replica)
+    results, merging = Results(context, datasets, jobs), Merging(context, giving_up)
     sessions = Sessions()
     watching = Watching(jobs, leases, sessions)
 
@@ -108,9 +120,10 @@ async def main(stop: asyncio.Event) -> None:
         raise StartupError(str(error)) from None
     await NatsAuth(callout, settings.nats_callout_seed.get_secret_value(), workers).start()
 
-    scheduler = Scheduler(context, leases, sessions, nats)
+    scheduler = Scheduler(context, Offers(context), sessions, nats)
+    deadlines = Deadlines(context)
     relay = Relay(context, nats)
-    housekeeping = Housekeeping(context, leases, sessions, Retention(context))
+    housekeeping = Housekeeping(context, leases, giving_up, sessions, Retention(context))
     watching.workers_changed = scheduler.wake
 
     def heard(effects: Effects) -> None:
@@ -136,6 +149,8 @@ async def main(stop: asyncio.Event) -> None:
         peers.tell(effects)
         if effects.outbox_filled:
             relay.wake()
+        if effects.timers_set:
+            deadlines.wake()
 
     database.on_commit = committed
     await peers.start()
@@ -169,6 +184,7 @@ async def main(stop: asyncio.Event) -> None:
 
     loops = {
         "scheduler": scheduler.run,
+        "deadlines": deadlines.run,
         "relay": relay.run,
         "peers": peers.run,
         "expire": housekeeping.expire,
@@ -188,6 +204,7 @@ async def main(stop: asyncio.Event) -> None:
             relay.wake()
             peers.wake()
             scheduler.wake()
+            deadlines.wake()
             for session in sessions:
                 session.send(drain=worker_pb2.Drain(reconnect=True, reason="the coordinator stops"))
                 session.outgoing.put_nowait(None)

@@ -9,6 +9,7 @@ from trainnet.coordinator.sessions import Sessions
 from trainnet.coordinator.storage.database import DatabaseAway, NotNow
 from trainnet.coordinator.usecases.context import Context
 from trainnet.coordinator.usecases.datasets import Datasets
+from trainnet.coordinator.usecases.giving_up import GivingUp
 from trainnet.coordinator.usecases.leases import Leases
 from trainnet.coordinator.usecases.leftovers import Leftovers
 from trainnet.coordinator.usecases.models import Models
@@ -27,9 +28,12 @@ STALL_SECONDS = 0.5
 
 
 class Housekeeping:
-    def __init__(self, context: Context, leases: Leases, sessions: Sessions, retention: Retention) -> None:
+    def __init__(
+        self, context: Context, leases: Leases, giving_up: GivingUp, sessions: Sessions, retention: Retention
+    ) -> None:
         self._context = context
         self._leases = leases
+        self._giving_up = giving_up
         self._sessions = sessions
         self._retention = retention
         self._sweeping = Sweeping(context)
@@ -80,7 +84,7 @@ class Housekeeping:
         if up > settings.lease_ttl:
             await self._leases.close_lost_sessions(2 * settings.lease_ttl)
             mine = [fence for session in self._sessions for fence in session.attempts]
-            for job, number, shard in await self._leases.give_up_abandoned():
+            for job, number, shard in await self._giving_up.give_up_abandoned():
                 self._log.warning("no trusted worker came for it", job=job, round=number, shard=shard)
             for fence in await self._leases.orphans(mine, settings.lease_ttl):
                 if await self._leases.expire_overdue(fence, settings.lease_ttl):

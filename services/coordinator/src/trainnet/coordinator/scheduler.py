@@ -11,7 +11,7 @@ from trainnet.coordinator.messaging.assignments import ring
 from trainnet.coordinator.sessions import LiveAttempt, Sessions, WorkerSession
 from trainnet.coordinator.storage.database import Conflict, DatabaseAway
 from trainnet.coordinator.usecases.context import Context
-from trainnet.coordinator.usecases.leases import Leases, ready_task
+from trainnet.coordinator.usecases.offers import Offers, ready_task
 from trainnet.runtime.log import get_logger
 
 LOOK_AHEAD = 256
@@ -21,9 +21,9 @@ HEARTBEATS_MISSED = 3
 
 
 class Scheduler:
-    def __init__(self, context: Context, leases: Leases, sessions: Sessions, nats: Client) -> None:
+    def __init__(self, context: Context, offers: Offers, sessions: Sessions, nats: Client) -> None:
         self._context = context
-        self._leases = leases
+        self._offers = offers
         self._sessions = sessions
         self._nats = nats
         self._wanted = asyncio.Event()
@@ -57,26 +57,28 @@ class Scheduler:
         free = sum(candidate.free_slots for candidate in candidates)
         trusted = any(candidate.pool is Pool.TRUSTED for candidate in candidates)
         able = {name for candidate in candidates for name in candidate.architectures}
-        looked_at = await self._leases.ready(trusted=trusted, architectures=able, limit=max(LOOK_AHEAD, 2 * free))
+        looked_at = await self._offers.ready(trusted=trusted, architectures=able, limit=max(LOOK_AHEAD, 2 * free))
         rows = {row.id: row for row in looked_at}
         if not rows:
             return 0
         everyone = [session.candidate() for session in present]
         long_ago = self._context.clock() - SPENT_PAUSE * self._context.settings.lease_ttl
+        taken = await self._offers.taken(rows.values())
         ready = [
             ready_task(
                 row,
                 self._sessions.last_trained(row.job, row.shard) if row.job else "",
                 lingers=row.ready < long_ago,
+                taken=taken.get(row.id, frozenset()),
             )
             for row in rows.values()
         ]
         if any(task.shunned.spent for task in ready):
-            everyone += await self._leases.elsewhere({session.worker for session in self._sessions})
+            everyone += await self._offers.elsewhere({session.worker for session in self._sessions})
         matches = match(ready, everyone)
         if not matches:
             return 0
-        offers = await self._leases.offer(matches, rows)
+        offers = await self._offers.offer(matches, rows)
         deadline = self._context.monotonic() + self._context.settings.accept_ttl
         for offer in offers:
             task = offer.task

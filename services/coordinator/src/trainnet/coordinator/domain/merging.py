@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from trainnet.coordinator.domain import choices
+
 STRATEGIES: Mapping[str, Mapping[str, float]] = MappingProxyType(
     {
         "FEDAVG": {},
@@ -18,17 +20,8 @@ STRATEGIES: Mapping[str, Mapping[str, float]] = MappingProxyType(
 NUMBERS = ("server_learning_rate", "server_momentum", "beta1", "beta2", "epsilon")
 """All that some strategy has."""
 
-
-_ALSO = {"NESTEROV": "NESTEROV (diloco)"}
+CALLED = {"NESTEROV": "NESTEROV (diloco)"}
 """What else people call a strategy."""
-
-
-class BadPolicy(ValueError):
-    """A policy that makes no sense; `field` is the number at fault."""
-
-    def __init__(self, field: str, message: str) -> None:
-        self.field = field
-        super().__init__(message)
 
 
 def keeps_state(strategy: str) -> bool:
@@ -37,12 +30,6 @@ def keeps_state(strategy: str) -> bool:
 
 
 def complete(strategy: str, given: Mapping[str, float]) -> dict[str, float]:
-    """Every number of a strategy. Raises BadPolicy for one that it does not have: who gives it expects an effect."""
-    known = STRATEGIES[strategy]
-    for field in given:
-        if field not in known:
-            has = f"it has {', '.join(known)}" if known else "it has no numbers"
-            users = ", ".join(_ALSO.get(name, name) for name, numbers in STRATEGIES.items() if field in numbers)
-            said = _ALSO.get(strategy, strategy)
-            raise BadPolicy(field, f"{said} has no {field} ({has}): leave it out, or choose one of {users}")
-    return {**known, **given}
+    """Every number of a strategy. Raises BadChoice for one that it does not have."""
+    choices.refuse_unused(STRATEGIES, strategy, given, CALLED)
+    return {**STRATEGIES[strategy], **given}

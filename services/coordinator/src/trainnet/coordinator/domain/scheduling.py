@@ -21,6 +21,8 @@ class ReadyTask:
     """Workers that it went wrong with; `domain/tasks.py` says who that is."""
     lingers: bool = False
     """It has been READY for so long that shunned workers may have it, whoever else is there."""
+    taken: frozenset[str] = frozenset()
+    """Workers that are at the same work already, which this is a backup of: they never get it."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ class Match:
 
 def eligible(task: ReadyTask, candidate: Candidate) -> bool:
     if task.pool is Pool.TRUSTED and candidate.pool is not Pool.TRUSTED:
+        return False
+    if candidate.worker in task.taken:
         return False
     return not task.architecture or task.architecture in candidate.architectures
 

@@ -5,7 +5,7 @@ from nats.aio.client import Client
 
 from trainnet.coordinator.domain import names
 from trainnet.coordinator.storage.events import timestamp
-from trainnet.coordinator.usecases.leases import Offer
+from trainnet.coordinator.usecases.offers import Offer
 from trainnet.runtime.log import get_logger
 from trainnet.v1 import events_pb2
 

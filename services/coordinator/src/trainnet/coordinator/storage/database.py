@@ -38,6 +38,8 @@ class Effects:
     """Tasks for workers became ready, or slots free."""
     aggregators_wanted: bool = False
     outbox_filled: bool = False
+    timers_set: bool = False
+    """A round has to be looked at at some time that this replica may not know of yet."""
     changed: set[str] = field(default_factory=set)
     """Names of jobs and data sets whose watchers should look again."""
     verdicts: list[tuple[str, int, bool, str]] = field(default_factory=list)
@@ -54,6 +56,7 @@ class Effects:
         self.workers_wanted |= other.workers_wanted
         self.aggregators_wanted |= other.aggregators_wanted
         self.outbox_filled |= other.outbox_filled
+        self.timers_set |= other.timers_set
         self.changed |= other.changed
         self.verdicts += other.verdicts
         self.cancelled += other.cancelled

@@ -99,11 +99,30 @@ async def cancel_of_job(tx: Transaction, job: str, now: float) -> None:
     await _cancel(tx, (tasks.c.job == job,), now, "the job ended")
 
 
-async def cancel_of_round(tx: Transaction, job: str, number: int, kinds: Iterable[TaskKind], now: float) -> None:
+async def cancel_of_round(
+    tx: Transaction, job: str, number: int, kinds: Iterable[TaskKind], now: float, why: str
+) -> None:
     """Cancels what is left to do of a round that was decided without it."""
-    await _cancel(
-        tx, (tasks.c.job == job, tasks.c.round == number, tasks.c.kind.in_(tuple(kinds))), now, "the round was closed"
-    )
+    await _cancel(tx, (tasks.c.job == job, tasks.c.round == number, tasks.c.kind.in_(tuple(kinds))), now, why)
+
+
+async def cancel_beside(tx: Transaction, done: Row[Any], kinds: Iterable[TaskKind], now: float, why: str) -> None:
+    """Cancels what else is under way for the shard of a task that is done; its fences are superseded."""
+    of_shard = (tasks.c.job == done.job, tasks.c.round == done.round, tasks.c.shard == done.shard)
+    others = (*of_shard, tasks.c.kind.in_(tuple(kinds)), tasks.c.id != done.id)
+    await _cancel(tx, others, now, why, AttemptState.SUPERSEDED)
+
+
+_PLACE = (
+    select(tasks.c.job, tasks.c.round)
+    .join_from(attempts, tasks, attempts.c.task == tasks.c.id)
+    .where(attempts.c.fence == bindparam("by_fence"))
+)
+
+
+async def round_of(tx: Transaction, fence: int) -> Row[Any] | None:
+    """Job and number of the round that an attempt belongs to; nothing is locked."""
+    return await tx.one(_PLACE, {"by_fence": fence})
 
 
 async def delete_of_dataset(tx: Transaction, dataset: str) -> None:
@@ -141,12 +160,18 @@ async def _delete(tx: Transaction, where: tuple[Any, ...], why: str) -> None:
     await tx.execute(delete(tasks).where(*where))
 
 
-async def _cancel(tx: Transaction, where: tuple[Any, ...], now: float, why: str) -> None:
+async def _cancel(
+    tx: Transaction,
+    where: tuple[Any, ...],
+    now: float,
+    why: str,
+    ended: AttemptState = AttemptState.CANCELLED,
+) -> None:
     open_states = (TaskState.READY, TaskState.ASSIGNED, TaskState.LEASED, TaskState.CHECKING)
     live = await _live(tx, where)
     await tx.execute(
         update(tasks).where(*where, tasks.c.state.in_(open_states)).values(state=TaskState.CANCELLED, message=why)
     )
     for row in live:
-        await end_attempt(tx, row.fence, AttemptState.CANCELLED, now, why)
+        await end_attempt(tx, row.fence, ended, now, why)
         tx.effects.cancelled.append((row.holder, row.fence, why))

@@ -29,6 +29,9 @@ class MergeServicer(merge_pb2_grpc.MergeServiceServicer):
         await self._merging.report_merge(request)
         return pb.ReportMergeResponse()
 
+    async def ReportWeighings(self, request: pb.ReportWeighingsRequest, context: Any) -> pb.ReportWeighingsResponse:
+        return pb.ReportWeighingsResponse(weighings=await self._merging.report_weighings(request))
+
     async def ReportFailure(self, request: pb.ReportFailureRequest, context: Any) -> pb.ReportFailureResponse:
         await self._merging.report_failure(request.fence, request.message)
         return pb.ReportFailureResponse()

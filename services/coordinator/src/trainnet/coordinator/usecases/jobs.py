@@ -18,7 +18,17 @@ from trainnet.coordinator.storage.database import Transaction
 from trainnet.coordinator.storage.pages import page_of
 from trainnet.coordinator.storage.schema import datasets, jobs, rounds, tasks, updates
 from trainnet.coordinator.storage.statements import fetch
-from trainnet.coordinator.usecases import bases, merge_policies, shard_plans, starts, unhandled, views
+from trainnet.coordinator.usecases import (
+    bases,
+    codecs,
+    merge_policies,
+    participations,
+    shard_plans,
+    starts,
+    unhandled,
+    views,
+    weighings,
+)
 from trainnet.coordinator.usecases import rounds as life
 from trainnet.coordinator.usecases.context import Context
 from trainnet.coordinator.usecases.errors import (
@@ -124,7 +134,11 @@ class Jobs:
             if row is None:
                 raise NoSuchResource(name)
             view = views.round_view(uploads, row, await views.manifest_of(tx, uploads, job_id, number))
-            view.merge.CopyFrom(job_spec(await self._row(tx, names.job(job_id))).merge)
+            spec = job_spec(await self._row(tx, names.job(job_id)))
+            view.merge.CopyFrom(spec.merge)
+            view.codec.CopyFrom(spec.codec)
+            if merge_policies.weighs(spec.merge):
+                views.add_weighings(view, await weighings.of_round(tx, job_id, number))
         if view.verifiable:
             for artifact in (view.base, view.merged, *(entry.update for entry in view.manifest)):
                 uploads.sign(artifact)
@@ -220,5 +234,7 @@ def completed(given: job_pb2.JobSpec) -> job_pb2.JobSpec:
         spec.ClearField("base")
     spec.pool = spec.pool or job_pb2.POOL_TRUSTED
     unhandled.refuse(spec)
-    merge_policies.complete(spec.merge, spec.pool)
+    codecs.complete(spec.codec)
+    fewest = participations.checked(spec).fewest(spec.plan.shards)
+    merge_policies.complete(spec.merge, spec.pool, fewest)
     return spec

@@ -1,114 +1,36 @@
-"""Workers' tasks: offered, leased, given back, lost."""
+"""Workers' tasks in their hands: leased, given back, lost."""
 
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import Row, bindparam, select, update
+from sqlalchemy import Row, select, update
 
-from trainnet.coordinator.domain.scheduling import Candidate, Match, ReadyTask
 from trainnet.coordinator.domain.states import (
     AGGREGATOR_KINDS,
     LIVE_ATTEMPTS,
     AttemptState,
     JobState,
-    Pool,
-    RoundState,
     TaskKind,
     TaskState,
 )
-from trainnet.coordinator.domain.tasks import EXPECTED, Mishap, abandoned, shunned
-from trainnet.coordinator.storage import mishaps
+from trainnet.coordinator.domain.tasks import Mishap
 from trainnet.coordinator.storage import tasks as task_store
 from trainnet.coordinator.storage.database import Transaction
-from trainnet.coordinator.storage.schema import attempts, jobs, replicas, rounds, sessions, tasks
-from trainnet.coordinator.storage.statements import change, fetch
-from trainnet.coordinator.usecases import exports, shard_plans
+from trainnet.coordinator.storage.schema import attempts, replicas, sessions, tasks
+from trainnet.coordinator.storage.statements import change
 from trainnet.coordinator.usecases import rounds as life
 from trainnet.coordinator.usecases.context import Context
-from trainnet.coordinator.usecases.datasets import Datasets
 from trainnet.coordinator.usecases.export_specs import export_spec
-from trainnet.coordinator.usecases.jobs import Jobs
+from trainnet.coordinator.usecases.giving_up import GivingUp
 from trainnet.coordinator.usecases.model_specs import task_spec
 from trainnet.v1 import task_pb2, worker_pb2
 
 
-@dataclass(frozen=True)
-class Offer:
-    """An assignment that was committed."""
-
-    fence: int
-    worker: str
-    task: Row[Any]
-    expires: float
-
-
-_READY = (
-    select(tasks)
-    .where(
-        tasks.c.state == TaskState.READY,
-        tasks.c.ready <= bindparam("now"),
-        tasks.c.kind.not_in(tuple(AGGREGATOR_KINDS)),
-        tasks.c.architecture.in_(bindparam("architectures", expanding=True)),
-    )
-    .order_by(tasks.c.priority, tasks.c.id)
-    .limit(bindparam("limit"))
-)
-_READY_PUBLIC = _READY.where(tasks.c.pool == Pool.PUBLIC)
-_ESCALATED = select(tasks).where(tasks.c.state == TaskState.READY, tasks.c.escalated).limit(100)
-_ASSIGN = (
-    update(tasks)
-    .where(tasks.c.id.in_(bindparam("ids", expanding=True)), tasks.c.state == TaskState.READY)
-    .values(state=TaskState.ASSIGNED)
-    .returning(tasks.c.id)
-)
-
-
 class Leases:
-    def __init__(self, context: Context, datasets: Datasets, jobs_: Jobs, replica: str) -> None:
+    def __init__(self, context: Context, giving_up: GivingUp, replica: str) -> None:
         self._context = context
-        self._datasets = datasets
-        self._jobs = jobs_
+        self._giving_up = giving_up
         self._replica = replica
-
-    # --- scheduling ---
-
-    async def ready(self, *, trusted: bool, architectures: Collection[str], limit: int) -> list[Row[Any]]:
-        """READY tasks for workers in the order they should go out, of these architectures or of none; without
-        `trusted`, those that anybody may do."""
-        query = _READY if trusted else _READY_PUBLIC
-        known = ["", *sorted(architectures)]
-        async with self._context.database.read() as tx:
-            return await tx.all(query, {"now": self._context.clock(), "architectures": known, "limit": limit})
-
-    async def elsewhere(self, here: Collection[str]) -> list[Candidate]:
-        """Workers that are not connected here, but to another replica, or were a moment ago."""
-        since = self._context.clock() - EXPECTED * self._context.settings.lease_ttl
-        async with self._context.database.read() as tx:
-            return [item for item in await mishaps.present(tx, since=since) if item.worker not in here]
-
-    async def offer(self, matches: list[Match], rows: dict[int, Row[Any]]) -> list[Offer]:
-        """Assigns by compare-and-set; those that another replica took first are left out."""
-        now = self._context.clock()
-        expires = now + self._context.settings.accept_ttl
-        async with self._context.database.write() as tx:
-            taken = await tx.execute(_ASSIGN, {"ids": [item.task for item in matches]})
-            won_ids = {row.id for row in taken}
-            won = [item for item in matches if item.task in won_ids]
-            if not won:
-                return []
-            values = [
-                {
-                    "task": item.task,
-                    "holder": item.worker,
-                    "state": AttemptState.ASSIGNED,
-                    "assigned": now,
-                    "expires": expires,
-                }
-                for item in won
-            ]
-            fences = await task_store.begin_attempts(tx, values)
-        return [Offer(fence, item.worker, rows[item.task], expires) for fence, item in zip(fences, won, strict=True)]
 
     # --- what workers say ---
 
@@ -168,7 +90,7 @@ class Leases:
                 return False
             if reason == worker_pb2.FAIL_REASON_RELEASED:
                 await task_store.end_attempt(tx, fence, AttemptState.RELEASED, now, message)
-                await self.mishap(tx, row, Mishap.RETURNED, f"handed back: {message}", now)
+                await self._giving_up.mishap(tx, row, Mishap.RETURNED, f"handed back: {message}", now)
                 return True
             await task_store.end_attempt(tx, fence, AttemptState.FAILED, now, message)
             # What a trusted worker says of the data itself would be said by the next one too.
@@ -178,69 +100,10 @@ class Leases:
                 TaskKind.INITIALIZE,
             )
             if final:
-                await self._give_up(tx, row, message, now)
+                await self._giving_up.give_up(tx, row, message, now)
             else:
-                await self.mishap(tx, row, Mishap.FAILED, message, now)
+                await self._giving_up.mishap(tx, row, Mishap.FAILED, message, now)
         return True
-
-    async def mishap(self, tx: Transaction, row: Row[Any], mishap: Mishap, message: str, now: float) -> None:
-        """An attempt ended without a result: the task goes to somebody else, or is given up."""
-        settings = self._context.settings
-        verdict = await mishaps.note(
-            tx, row, mishap, message, now, expected=EXPECTED * settings.lease_ttl, patience=settings.trusted_patience
-        )
-        if verdict.quarantine:
-            await self.given_up(tx, row, verdict.reason, now)
-
-    async def _give_up(self, tx: Transaction, row: Row[Any], reason: str, now: float) -> None:
-        if await mishaps.give_up(tx, row, reason):
-            await self.given_up(tx, row, reason, now)
-
-    async def give_up_abandoned(self) -> list[tuple[str, int, int]]:
-        """Gives up what strangers could not do and no trusted worker came for; answers (job, round, shard) of each."""
-        now = self._context.clock()
-        since = now - self._context.settings.trusted_patience
-        async with self._context.database.read() as tx:
-            waiting = await tx.all(_ESCALATED)
-            there = {
-                name: await mishaps.trusted_since(tx, since, name) for name in {row.architecture for row in waiting}
-            }
-        given_up = []
-        for found in waiting:
-            if there[found.architecture]:
-                continue
-            async with self._context.database.write() as tx:
-                row = await fetch(tx, tasks, lock=True, id=found.id, state=TaskState.READY)
-                if row is not None:
-                    await self._give_up(tx, row, abandoned(mishaps.history_of(row)), now)
-                    given_up.append((row.job, row.round, row.shard))
-        return given_up
-
-    async def given_up(self, tx: Transaction, row: Row[Any], reason: str, now: float) -> None:
-        """A task was quarantined: whoever needed it hears why."""
-        match row.kind:
-            case TaskKind.INSPECT:
-                await self._datasets.failed(tx, row.dataset, reason, now)
-            case TaskKind.PREPARE:
-                await shard_plans.failed(tx, row.plan, reason, now)
-            case TaskKind.INITIALIZE:
-                await life.fail_job(tx, row.job, f"making the initial weights: {reason}", now)
-            case TaskKind.TRAIN:
-                round_row = await self.lock_round(tx, row.job, row.round)
-                if round_row is not None:
-                    await life.shard_given_up(tx, round_row, now)
-            case TaskKind.EVALUATE:
-                job = await fetch(tx, jobs, lock=True, id=row.job)
-                if job is not None:
-                    await life.finish_job(tx, job, now)
-            case TaskKind.EXPORT:
-                await exports.failed(tx, row.job, reason)
-            case TaskKind.MERGE:
-                await life.fail_job(tx, row.job, f"merging round {row.round}: {reason}", now)
-
-    async def lock_round(self, tx: Transaction, job: str, number: int) -> Row[Any] | None:
-        """The round's row, open, locked against a decision at the same time."""
-        return await fetch(tx, rounds, lock=True, job=job, number=number, state=RoundState.OPEN)
 
     # --- sessions ---
 
@@ -403,17 +266,4 @@ class Leases:
         if row.kind in AGGREGATOR_KINDS:
             await task_store.make_ready(tx, row, now)
         else:
-            await self.mishap(tx, row, mishap, why, now)
-
-
-def ready_task(row: Row[Any], last_worker: str, *, lingers: bool) -> ReadyTask:
-    return ReadyTask(
-        row.id,
-        row.priority,
-        Pool(row.pool),
-        row.architecture,
-        row.shard_digest,
-        last_worker,
-        shunned(mishaps.history_of(row)),
-        lingers,
-    )
+            await self._giving_up.mishap(tx, row, mishap, why, now)

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Iterable
 from typing import Any
 
-from google.protobuf.duration_pb2 import Duration
 from sqlalchemy import Row, bindparam, select, update
 
 from trainnet.coordinator.domain import names
@@ -13,15 +12,15 @@ from trainnet.coordinator.domain.tasks import Mishap
 from trainnet.coordinator.storage import tasks as task_store
 from trainnet.coordinator.storage.database import Transaction
 from trainnet.coordinator.storage.events import emit
-from trainnet.coordinator.storage.schema import attempts, contributions, jobs, rounds, tasks, updates
-from trainnet.coordinator.storage.statements import add, change, fetch, fetch_all
-from trainnet.coordinator.usecases import merge_policies
+from trainnet.coordinator.storage.schema import attempts, contributions, tasks, updates
+from trainnet.coordinator.storage.statements import add, change, fetch
+from trainnet.coordinator.usecases import closing, late_updates, merge_policies, weighings
 from trainnet.coordinator.usecases import rounds as life
 from trainnet.coordinator.usecases.context import Context
 from trainnet.coordinator.usecases.errors import StaleFence
-from trainnet.coordinator.usecases.leases import Leases
-from trainnet.coordinator.usecases.model_specs import job_spec
-from trainnet.v1 import events_pb2, merge_pb2, task_pb2
+from trainnet.coordinator.usecases.giving_up import GivingUp
+from trainnet.coordinator.usecases.merge_work import merge_task
+from trainnet.v1 import events_pb2, job_pb2, merge_pb2, task_pb2
 
 MAX_MERGE_FAILURES = 10
 RETRY_SECONDS = 0.5
@@ -51,9 +50,9 @@ _CLAIM = (
 
 
 class Merging:
-    def __init__(self, context: Context, leases: Leases) -> None:
+    def __init__(self, context: Context, giving_up: GivingUp) -> None:
         self._context = context
-        self._leases = leases
+        self._giving_up = giving_up
         self._wanted = asyncio.Event()
         self._closed = False
 
@@ -104,67 +103,10 @@ class Merging:
                 for row in rows
             ]
             fences = await task_store.begin_attempts(tx, values)
-            return [await self._work(tx, row, fence, now) for row, fence in zip(rows, fences, strict=True)]
-
-    async def _work(self, tx: Transaction, row: Row[Any], fence: int, now: float) -> merge_pb2.MergeTask:
-        uploads = self._context.uploads
-        ttl = Duration()
-        ttl.FromMilliseconds(round(self._context.settings.claim_ttl * 1000))
-        task = merge_pb2.MergeTask(fence=fence, ttl=ttl, round=names.round_of(row.job, row.round))
-        job = await fetch(tx, jobs, id=row.job)
-        in_round = {"job": row.job, "number": row.round}
-        round_row = await fetch(tx, rounds, **in_round)
-        if job is None or round_row is None:
-            raise RuntimeError(f"task {row.id} has no job or round")
-        spec = job_spec(job)
-        base = uploads.artifact(round_row, "base")
-        if row.kind == TaskKind.CHECK:
-            subject = await fetch(tx, updates, fence=row.subject)
-            if subject is None:
-                raise RuntimeError(f"task {row.id} checks an update that is not there")
-            await change(tx, attempts, {"fence": row.subject}, claimed=now)
-            task.check.CopyFrom(
-                merge_pb2.CheckWork(
-                    update=uploads.artifact(subject, "object"), base=base, max_update_norm=spec.merge.max_update_norm
-                )
-            )
-            return task
-        groups = await self._groups(tx, row.job, row.round, round_row.group_size)
-        if row.kind == TaskKind.SUM:
-            group = next(item for item in groups if item.group == row.shard)
-            task.sum.CopyFrom(merge_pb2.SumWork(group=group.group, terms=group.terms, base=base, key=group.partial_key))
-            return task
-        await change(tx, rounds, in_round, claimed=now)
-        work = merge_pb2.MergeWork(
-            groups=groups, base=base, policy=spec.merge, key=names.merged_key(row.job, row.round, fence)
-        )
-        if merge_policies.keeps_state(spec.merge):
-            state = uploads.artifact(round_row, "base_optimizer")
-            if state is not None:
-                work.optimizer_state.CopyFrom(state)
-            work.optimizer_key = names.optimizer_key(row.job, row.round, fence)
-        task.merge.CopyFrom(work)
-        return task
-
-    async def _groups(self, tx: Transaction, job: str, number: int, size: int) -> list[merge_pb2.Group]:
-        """The accepted updates of a round by group, each group by shard: the order of the arithmetic."""
-        accepted = await fetch_all(tx, updates, job=job, round=number, state=UpdateState.ACCEPTED)
-        by_group: dict[int, list[merge_pb2.Term]] = {}
-        for row in sorted(accepted, key=lambda row: row.shard):
-            term = merge_pb2.Term(
-                shard=row.shard, update=self._context.uploads.artifact(row, "object"), weight=float(row.examples)
-            )
-            by_group.setdefault(row.shard // size, []).append(term)
-        return [
-            merge_pb2.Group(
-                group=group,
-                terms=terms,
-                partial_key=names.partial_key(
-                    job, number, [(term.shard, term.update.digest, term.weight) for term in terms]
-                ),
-            )
-            for group, terms in sorted(by_group.items())
-        ]
+            return [
+                await merge_task(tx, self._context.uploads, row, fence, self._context.settings.claim_ttl, now)
+                for row, fence in zip(rows, fences, strict=True)
+            ]
 
     async def renew(self, fences: Iterable[int]) -> list[int]:
         expires = self._context.clock() + self._context.settings.claim_ttl
@@ -181,6 +123,11 @@ class Merging:
         """The verdict on an update, in one transaction with all that follows from it."""
         now = self._context.clock()
         async with self._context.database.write() as tx:
+            place = await task_store.round_of(tx, report.fence)
+            if place is None:
+                raise StaleFence(report.fence)
+            # The round first, as whoever closes it does: locked the other way round, the two would wait for each other.
+            round_row = await self._giving_up.lock_round(tx, place.job, place.round)
             row = await self._finish(tx, report.fence, now)
             if row is None:
                 return
@@ -188,7 +135,6 @@ class Merging:
             received = await fetch(tx, updates, fence=row.subject, state=UpdateState.RECEIVED)
             if subject is None or received is None or subject.attempt_state != AttemptState.CHECKING:
                 return  # decided otherwise in the meantime: the round closed, the job ended
-            round_row = await self._leases.lock_round(tx, row.job, row.round)
             if round_row is None:
                 await self._reject(tx, subject, "the round was closed before the check", now, train_again=False)
             elif report.accepted:
@@ -224,8 +170,10 @@ class Merging:
         await emit(tx, received.job, events_pb2.Event(shard_acknowledged=acknowledged), now)
         tx.effects.verdicts.append((received.worker, fence, True, ""))
         tx.effects.changed.add(names.job(received.job))
-        if await life.shard_accepted(tx, received.job, received.round, now):
-            await life.add_sum_when_complete(tx, round_row, received.shard, now)
+        if round_row.backup_after:
+            await late_updates.supersede(tx, subject, now)
+        if await closing.shard_accepted(tx, received.job, received.round, now):
+            await closing.add_sum_when_complete(tx, round_row, received.shard, now)
 
     async def _reject(self, tx: Transaction, subject: Row[Any], reason: str, now: float, *, train_again: bool) -> None:
         fence = subject.fence
@@ -241,7 +189,7 @@ class Merging:
         await emit(tx, subject.job, events_pb2.Event(update_rejected=rejected), now)
         tx.effects.verdicts.append((subject.holder, fence, False, reason))
         if train_again:
-            await self._leases.mishap(tx, subject, Mishap.FAILED, f"its update was rejected: {reason}", now)
+            await self._giving_up.mishap(tx, subject, Mishap.FAILED, f"its update was rejected: {reason}", now)
 
     async def report_sum(self, fence: int) -> None:
         async with self._context.database.write() as tx:
@@ -260,6 +208,16 @@ class Merging:
             await self.report_failure(report.fence, error.message)
             raise
 
+    async def report_weighings(self, report: merge_pb2.ReportWeighingsRequest) -> list[job_pb2.Weighing]:
+        """Those that count for the round. A report that its rule cannot have made is a failed merge; raises
+        BadWeighings."""
+        try:
+            async with self._context.database.write() as tx:
+                return await weighings.report(tx, report.fence, report.weighings)
+        except weighings.BadWeighings as error:
+            await self.report_failure(report.fence, error.message)
+            raise
+
     async def report_failure(self, fence: int, message: str) -> None:
         """The task is tried again after a pause that grows; a merge that fails again and again fails the job."""
         now = self._context.clock()
@@ -273,7 +231,7 @@ class Merging:
             if row.kind == TaskKind.MERGE and failures >= MAX_MERGE_FAILURES:
                 reason = f"failed {failures} times, last: {message}"
                 await task_store.move(tx, row.id, (TaskState.LEASED,), TaskState.QUARANTINED, message=reason)
-                await self._leases.given_up(tx, row, reason, now)
+                await self._giving_up.given_up(tx, row, reason, now)
                 return
             pause = min(RETRY_SECONDS * 2 ** min(failures, 6), 30.0)
             await task_store.make_ready(tx, row, now + pause, failures=failures, message=message)

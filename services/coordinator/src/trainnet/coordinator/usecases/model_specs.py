@@ -4,14 +4,15 @@ import hashlib
 from typing import Any
 
 from google.protobuf.message import Message
-from sqlalchemy import Row, Table
+from sqlalchemy import Row, Table, select
 
 from trainnet.coordinator.domain import names
 from trainnet.coordinator.domain.catalog import ARCHITECTURES
-from trainnet.coordinator.domain.states import TaskKind
+from trainnet.coordinator.domain.states import TaskKind, UpdateState
 from trainnet.coordinator.storage.database import Transaction
-from trainnet.coordinator.storage.schema import datasets, jobs, models, plans, rounds, shards
+from trainnet.coordinator.storage.schema import datasets, jobs, models, plans, rounds, shards, updates
 from trainnet.coordinator.storage.statements import fetch
+from trainnet.coordinator.usecases import codecs
 from trainnet.coordinator.usecases.errors import NoSuchResource
 from trainnet.coordinator.usecases.uploads import Uploads
 from trainnet.v1 import artifact_pb2, dataset_pb2, job_pb2, task_pb2
@@ -100,9 +101,29 @@ async def task_spec(tx: Transaction, uploads: Uploads, task: Row[Any]) -> task_p
             rounds=spec.rounds,
             shard_index=task.shard,
             parts=parts,
+            keep_optimizer=spec.keep_optimizer,
+            previous_update=await _previous_update(tx, task) if codecs.keeps_something(spec) else "",
+            codec=spec.codec,
         )
     )
     return described
+
+
+async def _previous_update(tx: Transaction, task: Row[Any]) -> str:
+    """Digest of the newest accepted update of a task's shard before its round: rounds that did not train it, or closed
+    without it, are passed over."""
+    row = await tx.one(
+        select(updates.c.object_digest)
+        .where(
+            updates.c.job == task.job,
+            updates.c.round < task.round,
+            updates.c.shard == task.shard,
+            updates.c.state == UpdateState.ACCEPTED,
+        )
+        .order_by(updates.c.round.desc())
+        .limit(1)
+    )
+    return "" if row is None else row.object_digest
 
 
 async def _initialize(tx: Transaction, uploads: Uploads, job: Row[Any]) -> task_pb2.InitializeSpec:

@@ -42,6 +42,13 @@ PARTS = ("bundle", "frozen")
 STALE = Answer(worker_pb2.OUTCOME_STALE_FENCE, "the attempt is not live any more: stop and forget it")
 
 
+def stale(row: Row[Any] | None, worker: str) -> Answer:
+    """The answer to who speaks of an attempt that is not live: with the reason, where it was that worker's."""
+    if row is None or row.holder != worker or not row.attempt_message:
+        return STALE
+    return Answer(worker_pb2.OUTCOME_STALE_FENCE, f"{STALE.message} ({row.attempt_message})")
+
+
 class Results:
     def __init__(self, context: Context, datasets: Datasets, jobs_: Jobs) -> None:
         self._context = context
@@ -63,7 +70,7 @@ class Results:
             trained = task is not None and task.kind == TaskKind.TRAIN
             base = await fetch(tx, rounds, job=task.job, number=task.round) if task is not None and trained else None
         if task is None or task.holder != worker or task.attempt_state != AttemptState.LEASED:
-            return STALE
+            return stale(task, worker)
         if base is not None and request.declaration.size_bytes > 2 * base.base_size + UPDATE_ROOM:
             size = request.declaration.size_bytes
             return Answer(
@@ -286,7 +293,7 @@ def _outputs(row: Row[Any], result: task_pb2.TaskResult) -> set[str]:
 def _repeated(row: Row[Any], result: task_pb2.TaskResult) -> Answer:
     """The answer to a result that came before."""
     if row.result is None:
-        return STALE
+        return stale(row, row.holder)
     before = {item.output: item.digest for item in task_pb2.TaskResult.FromString(row.result).outputs}
     if before != {item.output: item.digest for item in result.outputs}:
         return Answer(worker_pb2.OUTCOME_DIGEST_MISMATCH, "this attempt handed in other bytes before")
@@ -297,4 +304,4 @@ def _repeated(row: Row[Any], result: task_pb2.TaskResult) -> Answer:
         return Answer(outcome)
     if row.attempt_state == AttemptState.CHECKING:
         return Answer(worker_pb2.OUTCOME_RECEIVED)
-    return STALE
+    return stale(row, row.holder)

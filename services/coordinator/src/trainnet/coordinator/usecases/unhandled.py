@@ -1,8 +1,6 @@
 """Settings of the contract that no part handles yet. They are refused: one that is silently ignored would train a model
 by other rules than its owner chose."""
 
-from google.protobuf.message import Message
-
 from trainnet.runtime.errors import InvalidArgument
 from trainnet.v1 import codec_pb2, job_pb2
 
@@ -16,16 +14,10 @@ def refuse(spec: job_pb2.JobSpec) -> None:
     for field in _RULE_NUMBERS:
         if spec.merge.HasField(field):
             raise _unhandled(f"merge.{field}", "updates are merged by their mean")
-    _refuse_any("participation", spec.participation, "every round trains all shards and waits for them")
     if spec.codec.kind not in (codec_pb2.CODEC_KIND_UNSPECIFIED, codec_pb2.CODEC_KIND_FP32):
         raise _unhandled("codec.kind", "updates travel as fp32")
     if spec.keep_optimizer:
         raise _unhandled("keep_optimizer", "the optimiser of a worker begins afresh in each round")
-
-
-def _refuse_any(name: str, given: Message, instead: str) -> None:
-    for field, _ in given.ListFields():
-        raise _unhandled(f"{name}.{field.name}", instead)
 
 
 def _unhandled(field: str, instead: str) -> InvalidArgument:

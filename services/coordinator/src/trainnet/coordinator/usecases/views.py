@@ -1,7 +1,7 @@
 """Jobs and rounds as their owners see them."""
 
 import json
-from collections.abc import MutableSequence
+from collections.abc import Iterable, MutableSequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, func, select
@@ -108,10 +108,26 @@ def round_view(uploads: Uploads, row: Row[Any], manifest: list[job_pb2.ManifestE
         verifiable=row.state == RoundState.MERGED and not row.collected,
         group_size=row.group_size,
     )
-    for field, seconds in (("close_time", row.closed), ("claim_time", row.claimed), ("merged_time", row.merged)):
+    if row.sampled is not None:
+        view.sampled_shards.extend(json.loads(row.sampled))
+    times = {
+        "close_time": row.closed,
+        "claim_time": row.claimed,
+        "merged_time": row.merged,
+        "deadline_time": row.deadline,
+    }
+    for field, seconds in times.items():
         if seconds is not None:
             getattr(view, field).CopyFrom(timestamp(seconds))
     return view
+
+
+def add_weighings(view: job_pb2.Round, weighings: Iterable[job_pb2.Weighing]) -> None:
+    """Puts what a rule made of the updates into the manifest of a round."""
+    by_shard = {item.shard: item for item in weighings}
+    for entry in view.manifest:
+        if entry.shard in by_shard:
+            entry.weighing.CopyFrom(by_shard[entry.shard])
 
 
 async def manifest_of(tx: Transaction, uploads: Uploads, job_id: str, number: int) -> list[job_pb2.ManifestEntry]:
