@@ -6,12 +6,12 @@ import pytest
 from google.protobuf import json_format
 
 from services.coordinator.tests.scene import Scene, keys
-from trainnet.coordinator.domain import merging, names
+from trainnet.coordinator.domain import codecs, merging, names, rules
 from trainnet.coordinator.storage.schema import attempts, rounds
 from trainnet.coordinator.usecases.jobs import completed
 from trainnet.coordinator.usecases.merging import MAX_MERGE_FAILURES
 from trainnet.runtime.errors import InvalidArgument
-from trainnet.v1 import job_pb2, merge_pb2, task_pb2
+from trainnet.v1 import codec_pb2, job_pb2, merge_pb2, task_pb2
 
 DILOCO = job_pb2.MergePolicy(strategy=job_pb2.MERGE_STRATEGY_NESTEROV)
 
@@ -26,16 +26,28 @@ def test_every_strategy_of_the_contract_has_its_numbers() -> None:
     contract.remove("UNSPECIFIED")
     assert merging.STRATEGIES.keys() == contract
     fields = {name for name, field in job_pb2.MergePolicy.DESCRIPTOR.fields_by_name.items() if field.has_presence}
-    of_rules = {"byzantine", "bucket_size", "norm_clip", "keep", "clip_radius", "iterations"}
-    assert fields - of_rules == set(merging.NUMBERS)
+    assert fields == {*merging.NUMBERS, *rules.NUMBERS}
     assert set().union(*merging.STRATEGIES.values()) == set(merging.NUMBERS)
+    contract = {name.removeprefix("AGGREGATION_RULE_") for name in job_pb2.AggregationRule.DESCRIPTOR.values_by_name}
+    contract.remove("UNSPECIFIED")
+    assert rules.RULES.keys() == contract
+    assert set().union(*rules.RULES.values()) == set(rules.NUMBERS)
+
+
+def test_every_codec_of_the_contract_has_its_numbers() -> None:
+    contract = {name.removeprefix("CODEC_KIND_") for name in codec_pb2.CodecKind.DESCRIPTOR.values_by_name}
+    contract.remove("UNSPECIFIED")
+    assert codecs.CODECS.keys() == contract
+    fields = {name for name, field in codec_pb2.Codec.DESCRIPTOR.fields_by_name.items() if field.has_presence}
+    assert fields == set(codecs.NUMBERS) == set().union(*codecs.CODECS.values())
 
 
 @pytest.mark.parametrize("strategy", merging.STRATEGIES)
 def test_defaults_are_filled_in_and_what_was_given_stays(strategy: str) -> None:
     number = job_pb2.MergeStrategy.Value(f"MERGE_STRATEGY_{strategy}")
     found = json_format.MessageToDict(policy_of(strategy=number), preserving_proto_field_name=True)
-    assert found == {"strategy": f"MERGE_STRATEGY_{strategy}", **merging.STRATEGIES[strategy]}
+    mean = {"rule": "AGGREGATION_RULE_MEAN", "norm_clip": 0.0}
+    assert found == {"strategy": f"MERGE_STRATEGY_{strategy}", **mean, **merging.STRATEGIES[strategy]}
     for field in merging.STRATEGIES[strategy]:
         given = {field: 0.0 if field in ("server_momentum", "beta1") else 0.5}
         assert getattr(policy_of(strategy=number, **given), field) == given[field]

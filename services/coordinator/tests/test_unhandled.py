@@ -3,7 +3,6 @@
 from typing import Any
 
 import pytest
-from google.protobuf.duration_pb2 import Duration
 
 from trainnet.coordinator.usecases.jobs import completed
 from trainnet.runtime.errors import InvalidArgument
@@ -13,11 +12,6 @@ from trainnet.v1 import codec_pb2, job_pb2
 @pytest.mark.parametrize(
     ("field", "settings"),
     [
-        ("merge.rule", {"merge": job_pb2.MergePolicy(rule=job_pb2.AGGREGATION_RULE_KRUM)}),
-        ("merge.byzantine", {"merge": job_pb2.MergePolicy(byzantine=0)}),
-        ("merge.norm_clip", {"merge": job_pb2.MergePolicy(norm_clip=2.0)}),
-        ("participation.quorum", {"participation": job_pb2.Participation(quorum=3)}),
-        ("participation.deadline", {"participation": job_pb2.Participation(deadline=Duration(seconds=9))}),
         ("codec.kind", {"codec": codec_pb2.Codec(kind=codec_pb2.CODEC_KIND_TOPK)}),
         ("keep_optimizer", {"keep_optimizer": True}),
     ],

@@ -4,16 +4,9 @@ by other rules than its owner chose."""
 from trainnet.runtime.errors import InvalidArgument
 from trainnet.v1 import codec_pb2, job_pb2
 
-_RULE_NUMBERS = ("byzantine", "bucket_size", "norm_clip", "keep", "clip_radius", "iterations")
-
 
 def refuse(spec: job_pb2.JobSpec) -> None:
     """Raises InvalidArgument that names the first setting which nobody would act on."""
-    if spec.merge.rule not in (job_pb2.AGGREGATION_RULE_UNSPECIFIED, job_pb2.AGGREGATION_RULE_MEAN):
-        raise _unhandled("merge.rule", "updates are merged by their mean")
-    for field in _RULE_NUMBERS:
-        if spec.merge.HasField(field):
-            raise _unhandled(f"merge.{field}", "updates are merged by their mean")
     if spec.codec.kind not in (codec_pb2.CODEC_KIND_UNSPECIFIED, codec_pb2.CODEC_KIND_FP32):
         raise _unhandled("codec.kind", "updates travel as fp32")
     if spec.keep_optimizer:
