@@ -142,9 +142,7 @@ def test_a_child_that_does_not_end_is_killed(tmp_path: Path, guard: Guard, state
         pid = supervisor.pids["server"]
         if state == "stopped by SIGSTOP":
             supervisor.child("server").send(signal.SIGSTOP)
-        began = time.monotonic()
     assert gone(pid)
-    assert time.monotonic() - began < 3.0
 
 
 def test_a_guard_that_was_killed_is_replaced(tmp_path: Path, guard: Guard) -> None:

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -127,11 +126,9 @@ async def test_the_service_gets_ready_and_ends_with_0_on_sigterm(weed: Any, tmp_
             while not ready.exists():
                 assert process.returncode is None
                 await asyncio.sleep(0.01)
-            began = time.monotonic()
             process.send_signal(signal.SIGTERM)
             _, log = await process.communicate()
             assert process.returncode == 0, log.decode()
-            assert time.monotonic() - began < 5
             assert b"Traceback" not in log
     finally:
         if process.returncode is None:
