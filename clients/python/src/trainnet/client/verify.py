@@ -17,23 +17,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trainnet.client._codecs import FLOATS, KINDS, Doubles, Tensors, Update, check_known, numbers, width
 from trainnet.client._optimizers import KNOWN, Optimizer
 from trainnet.client._verify_source import Source, VerifyError
+from trainnet.v1 import codec_pb2
+from trainnet.v1.codec_pb2 import Codec
 from trainnet.v1.job_pb2 import ManifestEntry, MergeStrategy, Round
 
 __all__ = ["Progress", "Verification", "VerifyError", "verify_round"]
 
-Doubles = NDArray[np.float64]
-Tensors = list[tuple[int, int, str, str, tuple[int, ...]]]
-"""(begin, end, dtype, name, shape) of each tensor."""
-
 # Elements of a stretch: three fp64 arrays of this length are the memory of a verification.
 _STRETCH = 1 << 20
-_KINDS = {
-    "BOOL": "|u1", "U8": "|i1", "I8": "|i1", "U16": "<i2", "I16": "<i2", "U32": "<i4", "I32": "<i4",
-    "U64": "<i8", "I64": "<i8", "F16": "<f2", "BF16": "<u2", "F32": "<f4", "F64": "<f8",
-}  # fmt: skip
-_FLOATS = frozenset({"F16", "BF16", "F32", "F64"})
 
 
 @dataclass(frozen=True)
@@ -66,6 +60,7 @@ def verify_round(found: Round, progress: Progress | None = None) -> Verification
     if found.merge.strategy not in KNOWN:
         name = MergeStrategy.Name(found.merge.strategy) if found.merge.strategy in MergeStrategy.values() else "a newer"
         raise VerifyError(f"{found.name} was merged by {name} strategy, which this client does not know: update it")
+    check_known(found.codec)
     inputs = [found.base, *(entry.update for entry in found.manifest)]
     if found.HasField("base_optimizer_state"):
         inputs.append(found.base_optimizer_state)
@@ -90,7 +85,7 @@ def verify_round(found: Round, progress: Progress | None = None) -> Verification
     read = [base, *sources.values(), *([state] if state else [])]
     try:
         sha256, state_sha256 = _recompute(
-            base, sources, _groups(found.manifest, found.group_size), Optimizer.of(found.merge), state
+            base, sources, found.codec, _groups(found.manifest, found.group_size), Optimizer.of(found.merge), state
         )
         wrong = tuple(source.name for source in read if not source.digest_matches())
     finally:
@@ -122,6 +117,7 @@ def _groups(manifest: Any, group_size: int) -> list[list[tuple[int, float]]]:
 def _recompute(
     base: Source,
     sources: dict[int, Source],
+    codec: Codec,
     groups: list[list[tuple[int, float]]],
     optimizer: Optimizer | None,
     state: Source | None,
@@ -135,9 +131,11 @@ def _recompute(
         raise VerifyError("the updates have no weight: every shard has 0 examples")
     header = base.read_header()
     tensors = _tensors(header)
-    for source in sources.values():
-        if _tensors(source.read_header()) != tensors:
-            raise VerifyError(f"the update of {source.name} has other tensors than the base")
+    buffers = _buffers(header) if codec.kind in (codec_pb2.CODEC_KIND_INT8, codec_pb2.CODEC_KIND_TOPK) else set()
+    updates = {shard: Update(source, codec, tensors, buffers) for shard, source in sources.items()}
+    for shard, source in sources.items():
+        if _tensors(source.read_header()) != updates[shard].tensors(tensors):
+            raise VerifyError(f"the update of {source.name} has other tensors than the base, or another codec")
     merged, states = hashlib.sha256(header), _States(optimizer, state, header, tensors)
     with np.errstate(all="ignore"):
         for name, dtype, count in _stretches(tensors):
@@ -145,15 +143,18 @@ def _recompute(
             for group in groups:
                 subtotal: Doubles | None = None
                 for shard, weight in group:
-                    product = _numbers(sources[shard].read(count * _width(dtype)), dtype)
+                    product = updates[shard].next(name, dtype, count)
                     product *= weight
-                    subtotal = product if subtotal is None else subtotal + product
+                    if subtotal is not None:
+                        subtotal = subtotal + product
+                    else:
+                        subtotal = product + 0.0 if updates[shard].sparse(name) else product
                 assert subtotal is not None
                 total = subtotal if total is None else total + subtotal
             assert total is not None
             total /= total_weight
             step = states.step(name, total)
-            merged.update(_result(base.read(count * _width(dtype)), step, dtype))
+            merged.update(_result(base.read(count * width(dtype)), step, dtype))
     return merged.hexdigest(), states.sha256()
 
 
@@ -167,9 +168,9 @@ class _States:
                 raise VerifyError("the round names a state of an optimiser, but its policy has none")
             return
         buffers = _buffers(base)
-        moved = [item for item in tensors if item[2] in _FLOATS and item[3] not in buffers]
+        moved = [item for item in tensors if item[2] in FLOATS and item[3] not in buffers]
         self._moved = {name for _, _, _, name, _ in moved}
-        header = optimizer.header(sum((end - begin) // _width(dtype) for begin, end, dtype, _, _ in moved))
+        header = optimizer.header(sum((end - begin) // width(dtype) for begin, end, dtype, _, _ in moved))
         if old is not None and old.read_header() != header:
             raise VerifyError("the state of the optimiser is that of another model or policy")
         self._new = hashlib.sha256(header)
@@ -208,43 +209,31 @@ def _tensors(header: bytes) -> Tensors:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise VerifyError(f"a file's header is not that of a safetensors file: {error}") from None
     for _, _, dtype, name, _ in found:
-        if dtype not in _KINDS:
+        if dtype not in KINDS:
             raise VerifyError(f"tensor {name!a} has type {dtype}, which cannot be merged")
     return found
-
-
-def _width(dtype: str) -> int:
-    return np.dtype(_KINDS[dtype]).itemsize
 
 
 def _stretches(tensors: Tensors) -> Iterator[tuple[str, str, int]]:
     """(tensor, dtype, elements) of runs that fit in memory; together, all of the data in file order."""
     for begin, end, dtype, name, _ in tensors:
-        left = (end - begin) // _width(dtype)
+        left = (end - begin) // width(dtype)
         while left:
             taken = min(left, _STRETCH)
             yield name, dtype, taken
             left -= taken
 
 
-def _numbers(data: bytes | bytearray, dtype: str) -> Doubles:
-    """The elements as fp64, in a new array."""
-    raw = np.frombuffer(data, _KINDS[dtype])
-    if dtype == "BF16":
-        return (raw.astype("<u4") << 16).view("<f4").astype(np.float64)
-    return raw.astype(np.float64)
-
-
 def _result(base: bytes | bytearray, mean: Doubles, dtype: str) -> bytes:
     if dtype == "BOOL":
         return bytes(base)
     if dtype == "BF16":
-        return _to_bf16(_numbers(base, dtype) + mean).tobytes()
+        return _to_bf16(numbers(base, dtype) + mean).tobytes()
     if dtype.startswith("F"):
-        return bytes((_numbers(base, dtype) + mean).astype(_KINDS[dtype]).tobytes())
-    start: NDArray[Any] = np.frombuffer(base, _KINDS[dtype])
+        return bytes((numbers(base, dtype) + mean).astype(KINDS[dtype]).tobytes())
+    start: NDArray[Any] = np.frombuffer(base, KINDS[dtype])
     limits = np.iinfo(start.dtype)
-    top = float(limits.max) if _width(dtype) < 8 else 2.0**63 - 1024
+    top = float(limits.max) if width(dtype) < 8 else 2.0**63 - 1024
     moved = np.minimum(np.maximum(np.rint(mean), float(limits.min)), top).astype(start.dtype)
     return bytes((start + moved).tobytes())
 

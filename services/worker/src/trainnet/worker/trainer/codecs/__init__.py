@@ -1,0 +1,1 @@
+"""How updates travel: numbers into the bytes that services/aggregator/CODECS.md fixes."""
