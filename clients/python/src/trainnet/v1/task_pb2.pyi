@@ -217,7 +217,7 @@ class UpdateRecord(_message.Message):
     def __init__(self, shard: _Optional[int] = ..., worker: _Optional[str] = ..., digest: _Optional[str] = ..., examples: _Optional[int] = ...) -> None: ...
 
 class ExportSpec(_message.Message):
-    __slots__ = ("model", "weights", "parts", "round", "display_name", "dataset_name", "plan", "shard_rows", "holdout_rows", "rounds", "confusion", "epochs", "local_steps", "base", "initial_digest")
+    __slots__ = ("model", "weights", "parts", "round", "display_name", "dataset_name", "plan", "shard_rows", "holdout_rows", "rounds", "confusion", "epochs", "local_steps", "base", "initial_digest", "merge", "codec", "participation")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     WEIGHTS_FIELD_NUMBER: _ClassVar[int]
     PARTS_FIELD_NUMBER: _ClassVar[int]
@@ -233,6 +233,9 @@ class ExportSpec(_message.Message):
     LOCAL_STEPS_FIELD_NUMBER: _ClassVar[int]
     BASE_FIELD_NUMBER: _ClassVar[int]
     INITIAL_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    MERGE_FIELD_NUMBER: _ClassVar[int]
+    CODEC_FIELD_NUMBER: _ClassVar[int]
+    PARTICIPATION_FIELD_NUMBER: _ClassVar[int]
     model: ModelSpec
     weights: _artifact_pb2.Artifact
     parts: ModelParts
@@ -248,7 +251,10 @@ class ExportSpec(_message.Message):
     local_steps: int
     base: BaseModel
     initial_digest: str
-    def __init__(self, model: _Optional[_Union[ModelSpec, _Mapping]] = ..., weights: _Optional[_Union[_artifact_pb2.Artifact, _Mapping]] = ..., parts: _Optional[_Union[ModelParts, _Mapping]] = ..., round: _Optional[int] = ..., display_name: _Optional[str] = ..., dataset_name: _Optional[str] = ..., plan: _Optional[_Union[_dataset_pb2.ShardPlan, _Mapping]] = ..., shard_rows: _Optional[_Iterable[int]] = ..., holdout_rows: _Optional[int] = ..., rounds: _Optional[_Iterable[_Union[RoundRecord, _Mapping]]] = ..., confusion: _Optional[_Union[Confusion, _Mapping]] = ..., epochs: _Optional[int] = ..., local_steps: _Optional[int] = ..., base: _Optional[_Union[BaseModel, _Mapping]] = ..., initial_digest: _Optional[str] = ...) -> None: ...
+    merge: str
+    codec: str
+    participation: str
+    def __init__(self, model: _Optional[_Union[ModelSpec, _Mapping]] = ..., weights: _Optional[_Union[_artifact_pb2.Artifact, _Mapping]] = ..., parts: _Optional[_Union[ModelParts, _Mapping]] = ..., round: _Optional[int] = ..., display_name: _Optional[str] = ..., dataset_name: _Optional[str] = ..., plan: _Optional[_Union[_dataset_pb2.ShardPlan, _Mapping]] = ..., shard_rows: _Optional[_Iterable[int]] = ..., holdout_rows: _Optional[int] = ..., rounds: _Optional[_Iterable[_Union[RoundRecord, _Mapping]]] = ..., confusion: _Optional[_Union[Confusion, _Mapping]] = ..., epochs: _Optional[int] = ..., local_steps: _Optional[int] = ..., base: _Optional[_Union[BaseModel, _Mapping]] = ..., initial_digest: _Optional[str] = ..., merge: _Optional[str] = ..., codec: _Optional[str] = ..., participation: _Optional[str] = ...) -> None: ...
 
 class TaskSpec(_message.Message):
     __slots__ = ("job", "inspect", "prepare", "initialize", "train", "evaluate", "export")

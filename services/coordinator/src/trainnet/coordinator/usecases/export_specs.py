@@ -13,6 +13,7 @@ from trainnet.coordinator.storage.schema import datasets, jobs, plans, rounds, s
 from trainnet.coordinator.storage.statements import fetch, fetch_all
 from trainnet.coordinator.usecases.errors import NoSuchResource
 from trainnet.coordinator.usecases.model_specs import job_spec, model_spec, parts_of
+from trainnet.coordinator.usecases.policy_words import codec_words, merge_words, participation_words
 from trainnet.coordinator.usecases.uploads import Uploads
 from trainnet.v1 import task_pb2
 
@@ -39,6 +40,9 @@ async def export_spec(tx: Transaction, uploads: Uploads, task: Row[Any]) -> task
         rounds=await _records(tx, job, task.round),
         epochs=spec.epochs,
         local_steps=spec.local_steps,
+        merge=merge_words(spec),
+        codec=codec_words(spec),
+        participation=participation_words(spec),
     )
     if spec.HasField("base"):
         described.base.CopyFrom(spec.base)

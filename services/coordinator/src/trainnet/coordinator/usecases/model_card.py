@@ -5,6 +5,7 @@ from typing import Any
 
 from google.protobuf import json_format
 
+from trainnet.coordinator.usecases.policy_words import codec_words, merge_words, participation_words
 from trainnet.v1 import job_pb2
 
 _METRICS = ("accuracy", "perplexity", "word_error_rate", "loss")
@@ -49,6 +50,14 @@ def model_card(job: job_pb2.Job, number: int) -> str:
             ),
             "",
         ]
+    rounds_said = participation_words(job.spec)
+    lines += [
+        "## Merging",
+        "",
+        f"Merged by `{merge_words(job.spec)}`; updates travelled as `{codec_words(job.spec)}`."
+        + (f" {rounds_said}." if rounds_said else ""),
+        "",
+    ]
     rounds = [item for item in job.rounds if item.merged_sha256 and item.number <= number]
     metrics = [name for name in _METRICS if any(name in item.metrics for item in rounds)]
     named = "".join(f" {name.replace('_', ' ')} |" for name in metrics)

@@ -134,7 +134,11 @@ def _training(spec: ExportSpec) -> str:
             case "list_value":
                 values.append((f"`{name}`", ", ".join(f"{item.number_value:g}" for item in value.list_value.values)))
     table = _table(("hyperparameter", "value"), values, most=len(values))
-    return f"## Training\n\nIn each of {spec.round} rounds {work} over every shard, then merged.\n\n{table}"
+    shards = f"; {_text(spec.participation)}" if spec.participation else ""
+    merged = f"merged by `{_code(spec.merge)}`" if spec.merge else "merged"
+    travelled = f" Updates travelled as `{_code(spec.codec)}`." if spec.codec else ""
+    said = f"In each of {spec.round} rounds {work} over every shard{shards}, then {merged}.{travelled}"
+    return f"## Training\n\n{said}\n\n{table}"
 
 
 def _results(spec: ExportSpec, files: Sequence[str]) -> str:
