@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -262,11 +263,20 @@ async def test_lost_work_is_dropped_at_once_and_the_slot_goes_on(
     assert not list((tmp_path / "worker" / "work" / "0").iterdir())
 
 
+def trainer_processes() -> list[psutil.Process]:
+    found = []
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has ended
+            if "trainnet.worker.trainer" in child.cmdline():
+                found.append(child)
+    return found
+
+
 async def test_a_stop_hands_the_task_back(start: Start, peer: Any, endless: Any, eventually: Any) -> None:
     endless(5)
     agent = await start()
     await eventually(lambda: in_training(peer), seconds=60)
-    trainers = [child for child in psutil.Process().children() if "trainnet.worker.trainer" in child.cmdline()]
+    trainers = trainer_processes()
     assert trainers
     await agent.end()
     assert peer.failures[5].reason == FAIL_REASON_RELEASED
@@ -319,7 +329,7 @@ async def test_failures_say_whose_fault_it_is(
     assert "one class only" in peer.failures[7].message
     endless(8)
     await eventually(lambda: in_training(peer), seconds=60)
-    (trainer,) = [child for child in psutil.Process().children() if "trainer" in " ".join(child.cmdline())]
+    (trainer,) = trainer_processes()
     os.kill(trainer.pid, signal.SIGKILL)
     await eventually(lambda: 8 in peer.failures)
     assert peer.failures[8].reason == FAIL_REASON_WORKER

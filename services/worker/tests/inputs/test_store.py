@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import textwrap
@@ -140,19 +139,19 @@ def test_a_killed_process_leaves_nothing_half(tmp_path: Path) -> None:
         InputStore(Path(sys.argv[1]), 10**9).open("a", Path(), Numbers(10**9), on_block=told)
     """)
     environment = {**os.environ, "PYTHONPATH": "."}
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True, env=environment
-    )
-    assert process.stdout is not None
-    # The second is told of when the first has its place.
-    assert [process.stdout.readline() for _ in range(2)] == ["block\n"] * 2
-    # What grows is nobody's to remove, and counts.
-    store = InputStore(tmp_path, 17 << 20)
-    with pytest.raises(TaskError, match="half of --max-disk"):
-        store.open("b", PATH, Numbers(100_000))
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    process.stdout.close()
+    ) as process:
+        try:
+            assert process.stdout is not None
+            # The second is told of when the first has its place.
+            assert [process.stdout.readline() for _ in range(2)] == ["block\n"] * 2
+            # What grows is nobody's to remove, and counts.
+            store = InputStore(tmp_path, 17 << 20)
+            with pytest.raises(TaskError, match="half of --max-disk"):
+                store.open("b", PATH, Numbers(100_000))
+        finally:
+            process.kill()
     assert [name[:5] for name in entries(tmp_path)] == [".new-"]
     assert len(store.open("b", PATH, Numbers(100_000))) == 100_000
     assert len(entries(tmp_path)) == 1
