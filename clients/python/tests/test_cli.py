@@ -111,6 +111,8 @@ def test_show_carries_rounds_and_manifest(run: Run, peer: Peer) -> None:
         "open_time": "1970-01-01T00:01:40Z",
         "close_time": None,
         "merged_time": "1970-01-01T00:01:42Z",
+        "deadline_time": None,
+        "sampled_shards": [],
         "verifiable": False,
         "manifest": [
             {"shard": 0, "worker": "workers/w", "fence": 7, "digest": "sha256:00", "examples": 3, "metrics": {}}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,10 +16,10 @@ from trainnet.cli._loading import how_to_load
 from trainnet.cli._metrics import headline, leading, merit, shown
 from trainnet.cli._output import AsJson, Yes, ago, confirm, count, number, print_facts, print_json, print_table, span
 from trainnet.cli.verify import verify
-from trainnet.client import JobFailed, TrainNetError, describe_metrics
+from trainnet.client import JobFailed, RoundState, TrainNetError, describe_metrics
 
 if TYPE_CHECKING:
-    from trainnet.client import Job
+    from trainnet.client import Job, Round
 
 app = typer.Typer(help="Watch jobs, take their models, check their merges.", no_args_is_help=True)
 
@@ -79,7 +81,10 @@ def show(
             "parameters": _parameters(found),
             "plan": _plan(found),
             "before": describe_metrics(found.initial_metrics),
-            "merge": _merge(found),
+            "merge": _with(found.merge, found.merge_settings),
+            "rule": _rule(found),
+            "codec": _codec(found),
+            "rounds wait": _waits(found),
             "pool": found.pool,
             "created": ago(found.create_time),
             "took": _took(found),
@@ -99,10 +104,10 @@ def show(
                 str(item.state),
                 number(item.metrics.get(lead)),
                 number(item.metrics.get("loss")),
-                f"{len(item.manifest)}/{found.shards}",
+                f"{len(item.manifest)}/{found.sample}",
                 span(item.seconds),
                 item.merged_sha256[:12],
-                item.decision,
+                _decision(item),
             )
             for item in found.rounds
         ),
@@ -209,9 +214,43 @@ def _parameters(job: Job) -> str:
     return f"{job.parameters:,}, of which rounds change {job.trainable_parameters:,}"
 
 
-def _merge(found: Job) -> str:
-    settings = ", ".join(f"{name}={value:g}" for name, value in found.merge_settings.items())
-    return found.merge + (f" ({settings})" if settings else "")
+_OFF = {"bucket_size": 1, "norm_clip": 0}
+
+
+def _with(name: str, settings: Mapping[str, float]) -> str:
+    told = ", ".join(f"{key}={value:g}" for key, value in settings.items() if _OFF.get(key) != value)
+    return f"{name} ({told})" if told else name
+
+
+def _rule(found: Job) -> str:
+    told = _with(found.rule, found.rule_settings)
+    return "" if told == "mean" else told
+
+
+def _codec(found: Job) -> str:
+    told = _with(found.codec, found.codec_settings)
+    kept = ["workers keep their optimiser's state"] if found.keep_optimizer else []
+    return ", ".join([*([told] if told != "fp32" or kept else []), *kept])
+
+
+def _waits(found: Job) -> str:
+    """What its rounds train and wait for, where that is not every shard for ever."""
+    pieces = []
+    if found.sample < found.shards:
+        pieces.append(f"for {found.sample} of {found.shards} shards, drawn anew for each round")
+    if found.quorum < found.sample:
+        until = f" after {span(found.deadline)}" if found.deadline else ""
+        pieces.append(f"{'content' if pieces else 'for all, content'} with {found.quorum}{until}")
+    if found.backup_after:
+        pieces.append(f"a second worker after {found.backup_after:g} times the median")
+    return ", ".join(pieces)
+
+
+def _decision(found: Round) -> str:
+    if found.state is RoundState.OPEN and found.deadline_time is not None:
+        left = (found.deadline_time - datetime.now(UTC)).total_seconds()
+        return f"its deadline is in {span(left)}" if left > 0 else "its deadline is over: closes with its quorum"
+    return found.decision
 
 
 def _plan(job: Job) -> str:

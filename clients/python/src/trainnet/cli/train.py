@@ -10,6 +10,19 @@ import typer
 
 from trainnet.cli._context import connect
 from trainnet.cli._facts import finite
+from trainnet.cli._merge_options import (
+    BackupAfter,
+    Codec,
+    CodecSettings,
+    Deadline,
+    KeepOptimizer,
+    Merge,
+    MergeSettings,
+    Quorum,
+    Rule,
+    Sample,
+    warn_of_no_protection,
+)
 from trainnet.cli._metrics import headline
 from trainnet.cli._output import AsJson, Yes, confirm, print_json
 from trainnet.cli._reading import FILES, Format, Kinds, Label, SplitColumn, parse_kinds
@@ -26,6 +39,7 @@ EXAMPLES = "\n\n".join(
         "trainnet train reviews.csv -a distilbert --label stars --kind title=ignored --set size=tiny --wait",
         "trainnet train novels.txt -a gpt2 --base ./my-gpt2 --set lora.rank=8 --local-steps 50 --wait",
         "trainnet train novels.txt -a gpt2 --local-steps 500 --merge diloco --merge-set server_learning_rate=0.5",
+        "trainnet train photos.zip -a cnn --shards 25 --merge robust --quorum 20 --deadline 10m --backup-after 2",
     )
 )
 
@@ -76,21 +90,16 @@ def train(
             help="A hyperparameter that `trainnet catalog NAME` lists, lora.rank=8 for example; may be repeated.",
         ),
     ] = None,
-    merge: Annotated[
-        str,
-        typer.Option(
-            metavar="STRATEGY",
-            help="How updates become one model: fedavg, fedavgm, diloco, fedadam, fedyogi or fedadagrad.",
-        ),
-    ] = "fedavg",
-    merge_settings: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--merge-set",
-            metavar="NAME=NUMBER",
-            help="A number of --merge, server_learning_rate=0.5 for example; may be repeated.",
-        ),
-    ] = None,
+    merge: Merge = "fedavg",
+    rule: Rule = None,
+    merge_settings: MergeSettings = None,
+    codec: Codec = "fp32",
+    codec_settings: CodecSettings = None,
+    keep_optimizer: KeepOptimizer = False,
+    sample: Sample = None,
+    quorum: Quorum = None,
+    deadline: Deadline = None,
+    backup_after: BackupAfter = None,
     pool: Annotated[
         str, typer.Option(metavar="trusted|public", help="Whose machines. public: strangers will see the shards.")
     ] = "trusted",
@@ -107,9 +116,11 @@ def train(
 ) -> None:
     """Train a model on a file, a folder or a data set."""
     from trainnet.cli._transfer import TransferDisplay
-    from trainnet.client import parse_hyperparameters, parse_merge_settings
+    from trainnet.client import parse_codec_settings, parse_duration, parse_hyperparameters, parse_merge_settings
 
     start = time.monotonic()
+    codec_numbers = parse_codec_settings(codec_settings or [])
+    seconds = None if deadline is None else parse_duration(deadline)
     texts, merge_numbers, kinds = _texts(settings or []), parse_merge_settings(merge_settings or []), parse_kinds(kind)
     client = connect(context)
     values = parse_hyperparameters(client.architectures.get(architecture), texts)
@@ -130,6 +141,14 @@ def train(
             hyperparameters=values,
             merge=merge,
             merge_settings=merge_numbers,
+            rule=rule,
+            codec=codec,
+            codec_settings=codec_numbers,
+            sample=sample,
+            quorum=quorum,
+            deadline=seconds,
+            backup_after=backup_after,
+            keep_optimizer=keep_optimizer,
             pool=pool,
             seed=seed,
             holdout=holdout,
@@ -141,6 +160,7 @@ def train(
             progress=display.transfer,
             watch=display.dataset,
         )
+    warn_of_no_protection(job)
     if wait:
         from trainnet.cli.live import follow_or_detach
 

@@ -61,6 +61,7 @@ if TYPE_CHECKING:
         RoundState,
         Worker,
     )
+    from trainnet.client._participation import parse_codec_settings, parse_duration
     from trainnet.client._profiles import Column, ColumnProfile, Profile, Schema
     from trainnet.client._report import LinePrinter, describe_away, describe_metrics
     from trainnet.client._rpc import Retry
@@ -120,6 +121,8 @@ __all__ = [
     "describe_away",
     "describe_metrics",
     "expected_value",
+    "parse_codec_settings",
+    "parse_duration",
     "parse_hyperparameters",
     "parse_merge_settings",
 ]
@@ -172,6 +175,7 @@ _HOMES = {
         "RoundState",
         "Worker",
     ),
+    "_participation": ("parse_codec_settings", "parse_duration"),
     "_profiles": ("Column", "ColumnProfile", "Profile", "Schema"),
     "_report": ("LinePrinter", "describe_away", "describe_metrics"),
     "_rpc": ("Retry",),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +20,8 @@ from trainnet.client._hyperparameters import check_hyperparameters
 from trainnet.client._jobs import Job, Jobs
 from trainnet.client._merging import merge_policy
 from trainnet.client._names import looks_like
+from trainnet.client._participation import codec as codec_message
+from trainnet.client._participation import participation
 from trainnet.client._rpc import Connection, Retry
 from trainnet.client._spec import job_spec
 from trainnet.client._workers import Workers
@@ -184,7 +187,15 @@ class Client:
         format: str | None = None,  # noqa: A002 - the word people use for it
         merge: str = "fedavg",
         merge_settings: Mapping[str, float] | None = None,
+        rule: str | None = None,
         max_update_norm: float = 0.0,
+        codec: str = "fp32",
+        codec_settings: Mapping[str, float] | None = None,
+        sample: int | None = None,
+        quorum: int | None = None,
+        deadline: float | timedelta | None = None,
+        backup_after: float | None = None,
+        keep_optimizer: bool = False,
         base: Job | Model | str | PathLike[str] | None = None,
         local_steps: int | None = None,
         split: str = "iid",
@@ -202,8 +213,14 @@ class Client:
         is uploaded first.
         In each round a worker makes `epochs` passes over its shard (1 where None), or `local_steps` optimiser steps.
         `split` deals the rows: `iid`, `stratified`, or `dirichlet` with its concentration `alpha` (0.5 where None).
-        `merge` is how the updates of a round become one model: `fedavg`, `fedavgm`, `diloco`, `fedadam`, `fedyogi` or
-        `fedadagrad`; `merge_settings` are its numbers where they differ from the defaults, which docs/merging.md lists.
+        `merge` is how the updates of a round become one model: `fedavg`, `fedavgm`, `diloco`, `fedadam`, `fedyogi`,
+        `fedadagrad`, or the preset `robust`; `rule` is what they become before that: `mean`, or `median`,
+        `trimmed_mean`, `krum`, `geometric_median` or `centered_clipping`, which bear harmful ones. `merge_settings` are
+        the numbers of both where they differ from the defaults, which docs/merging.md lists.
+        `codec` is how updates travel: `fp32`, `bf16`, `int8` or `topk`, with its `codec_settings`. A round trains
+        `sample` shards (all where None), and closes with `quorum` accepted ones once `deadline` (seconds) is over or
+        shards were given up; a shard that takes `backup_after` times the median goes to a second worker too. With
+        `keep_optimizer` workers keep the state of their optimiser from round to round.
         `pool="public"` lets strangers' workers see the shards. A `request_id` of one's own makes a repeat
         answer the same job. `progress` is told of the upload, `watch` sees the data set while it is
         prepared. What can be told wrong is told before anything is uploaded: InvalidArgument names the
@@ -221,10 +238,13 @@ class Client:
             seed=seed,
             holdout=holdout,
             name=name,
-            merge=merge_policy(merge, merge_settings or {}, max_update_norm),
+            merge=merge_policy(merge, merge_settings or {}, max_update_norm, rule),
             local_steps=local_steps or 0,
             split=split,
             alpha=alpha,
+            participation=participation(sample, quorum, deadline, backup_after),
+            codec=codec_message(codec, codec_settings or {}),
+            keep_optimizer=keep_optimizer,
         )
         self._check(
             architecture, hyperparameters or {}, has_data=dataset_or_path is not None, has_base=base is not None

@@ -14,10 +14,11 @@ from trainnet.client import _report
 from trainnet.client._bases import describe_base
 from trainnet.client._datasets import TransferProgress
 from trainnet.client._errors import JobFailed, TrainNetError, VerifyFailed, VerifyUnavailable
-from trainnet.client._merging import settings_of, strategy_of
+from trainnet.client._merging import rule_of, rule_settings_of, strategy_of, strategy_settings_of
 from trainnet.client._model import download_model
 from trainnet.client._models import JobState, Progress, Round, moment, plain, short
 from trainnet.client._names import resource
+from trainnet.client._participation import codec_of, codec_settings_of, seconds_of
 from trainnet.client._profiles import Schema
 from trainnet.client._rpc import Connection
 from trainnet.v1 import dataset_pb2, job_pb2
@@ -100,7 +101,54 @@ class Job:
     @property
     def merge_settings(self) -> dict[str, float]:
         """The numbers of the merge strategy, defaults filled in."""
-        return settings_of(self._message.spec.merge)
+        return strategy_settings_of(self._message.spec.merge)
+
+    @property
+    def rule(self) -> str:
+        """What its updates become before the strategy's step: `mean`, `krum`, …"""
+        return rule_of(self._message.spec.merge)
+
+    @property
+    def rule_settings(self) -> dict[str, float]:
+        """The numbers of the rule, defaults filled in."""
+        return rule_settings_of(self._message.spec.merge)
+
+    @property
+    def codec(self) -> str:
+        """How its updates travel: `fp32`, `topk`, …"""
+        return codec_of(self._message.spec.codec)
+
+    @property
+    def codec_settings(self) -> dict[str, float]:
+        """The numbers of the codec, defaults filled in."""
+        return codec_settings_of(self._message.spec.codec)
+
+    @property
+    def sample(self) -> int:
+        """Shards that each round trains; all of them where it says nothing else."""
+        return self._message.spec.participation.sample or self.shards
+
+    @property
+    def quorum(self) -> int:
+        """Accepted updates that suffice once the deadline is over or shards were given up."""
+        return self._message.spec.participation.quorum or self.sample
+
+    @property
+    def deadline(self) -> float | None:
+        """Seconds that a round waits for more than its quorum; None where it waits for ever."""
+        asked = self._message.spec.participation
+        return seconds_of(asked.deadline) if asked.HasField("deadline") else None
+
+    @property
+    def backup_after(self) -> float | None:
+        """How many times the median of a round's accepted shards another one may take before a second worker gets it
+        too; None where that never happens."""
+        return self._message.spec.participation.backup_after or None
+
+    @property
+    def keep_optimizer(self) -> bool:
+        """Whether workers keep the state of their optimiser for a shard from round to round."""
+        return self._message.spec.keep_optimizer
 
     @property
     def total_rounds(self) -> int:
@@ -114,7 +162,7 @@ class Job:
 
     @property
     def shards(self) -> int:
-        """Shards of each round."""
+        """Shards that its data are cut into."""
         return self._message.spec.plan.shards
 
     @property

@@ -128,6 +128,10 @@ class Round:
     verifiable: bool
     optimizer_state_sha256: str = ""
     """Of the state that the server's optimiser ended with, in hex; empty where the merge strategy keeps none."""
+    sampled_shards: tuple[int, ...] = ()
+    """Shards that it trains, where it does not train all of them."""
+    deadline_time: datetime | None = None
+    """When it is content with its quorum."""
 
     @property
     def seconds(self) -> float | None:
@@ -157,6 +161,8 @@ class Round:
             close_time=moment(message, "close_time"),
             merged_time=moment(message, "merged_time"),
             verifiable=message.verifiable,
+            sampled_shards=tuple(message.sampled_shards),
+            deadline_time=moment(message, "deadline_time"),
         )
 
 

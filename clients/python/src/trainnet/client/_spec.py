@@ -9,7 +9,7 @@ from google.protobuf import struct_pb2
 
 from trainnet.client._errors import FieldViolation, InvalidArgument
 from trainnet.client._nearest import nearest
-from trainnet.v1 import dataset_pb2, job_pb2
+from trainnet.v1 import codec_pb2, dataset_pb2, job_pb2
 
 POOLS: dict[str, job_pb2.Pool] = {"trusted": job_pb2.POOL_TRUSTED, "public": job_pb2.POOL_PUBLIC}
 
@@ -41,6 +41,9 @@ def job_spec(
     local_steps: int = 0,
     split: str = "iid",
     alpha: float | None = None,
+    participation: job_pb2.Participation | None = None,
+    codec: codec_pb2.Codec | None = None,
+    keep_optimizer: bool = False,
 ) -> job_pb2.JobSpec:
     """Raises InvalidArgument for what breaks the contract's rules; the coordinator judges the rest."""
     if pool not in POOLS:
@@ -74,6 +77,9 @@ def job_spec(
         seed=seed,
         merge=merge,
         local_steps=local_steps,
+        participation=participation,
+        codec=codec,
+        keep_optimizer=keep_optimizer,
     )
     _validate(spec)
     return spec

@@ -1,0 +1,115 @@
+"""Options of `trainnet train` that say how rounds are made one model."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from trainnet.client import Job
+
+_PANEL = "Merging"
+_WAITING = "Rounds that do not wait for everybody"
+
+Merge = Annotated[
+    str,
+    typer.Option(
+        metavar="STRATEGY",
+        rich_help_panel=_PANEL,
+        help="How updates become one model: fedavg, fedavgm, diloco, fedadam, fedyogi, fedadagrad, or robust, which is "
+        "fedavg of --rule centered_clipping in buckets.",
+    ),
+]
+Rule = Annotated[
+    str | None,
+    typer.Option(
+        metavar="RULE",
+        rich_help_panel=_PANEL,
+        help="What updates become before that: mean, or one that bears harmful updates: median, trimmed_mean, krum, "
+        "geometric_median or centered_clipping.",
+        show_default="mean",
+    ),
+]
+MergeSettings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--merge-set",
+        metavar="NAME=NUMBER",
+        rich_help_panel=_PANEL,
+        help="A number of --merge or --rule, server_learning_rate=0.5 or byzantine=2 for example; may be repeated.",
+    ),
+]
+Codec = Annotated[
+    str,
+    typer.Option(
+        metavar="fp32|bf16|int8|topk",
+        rich_help_panel=_PANEL,
+        help="How updates travel: 4, 2, about 1 or about 0.03 bytes for each number.",
+    ),
+]
+CodecSettings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--codec-set",
+        metavar="NAME=NUMBER",
+        rich_help_panel=_PANEL,
+        help="A number of --codec: block_size of int8; chunk_size, keep and feedback of topk; may be repeated.",
+    ),
+]
+KeepOptimizer = Annotated[
+    bool,
+    typer.Option(
+        "--keep-optimizer",
+        rich_help_panel=_PANEL,
+        help="Workers keep the state of their optimiser for a shard from round to round.",
+    ),
+]
+Sample = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        rich_help_panel=_WAITING,
+        help="Shards that each round trains, drawn by the seed.",
+        show_default="all",
+    ),
+]
+Quorum = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        rich_help_panel=_WAITING,
+        help="Accepted updates that suffice once --deadline is over or shards were given up.",
+        show_default="all",
+    ),
+]
+Deadline = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TIME",
+        rich_help_panel=_WAITING,
+        help="How long a round waits for more than its --quorum: 90s, 10m, 1h30m.",
+        show_default="for ever",
+    ),
+]
+BackupAfter = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        metavar="TIMES",
+        rich_help_panel=_WAITING,
+        help="A shard that takes so many times the median goes to a second worker too; the first update wins.",
+        show_default="never",
+    ),
+]
+
+
+def warn_of_no_protection(job: Job) -> None:
+    """A robust rule over few updates bears none that does harm: whoever asked for it would think otherwise."""
+    if job.rule_settings.get("byzantine") == 0:
+        print(
+            f"note: with {job.quorum} updates {job.rule} is set to bear no harmful one: take at least 5, or say "
+            "--merge-set byzantine=1",
+            file=sys.stderr,
+        )
