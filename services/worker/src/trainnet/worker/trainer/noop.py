@@ -13,6 +13,7 @@ import numpy as np
 from trainnet.runtime.tensors import build_header
 from trainnet.v1.task_pb2 import InitializeSpec, TaskResult, TrainSpec
 from trainnet.worker.errors import TaskError
+from trainnet.worker.trainer.codecs.writer import UpdateWriter
 from trainnet.worker.trainer.context import TaskContext
 from trainnet.worker.trainer.files import HashedFile
 from trainnet.worker.trainer.hyperparameters import integer
@@ -45,18 +46,17 @@ def train(spec: TrainSpec, context: TaskContext) -> TaskResult:
         raise TaskError("TASK", f"the base weights are not one F32 tensor `weight` of {params} values")
     seed = np.random.SeedSequence([spec.seed % 2**64, spec.round, spec.shard_index])
     random = np.random.Generator(np.random.SFC64(seed))
-    block = np.empty(min(_BLOCK, params), dtype="<f4")
+    block = np.empty(min(_BLOCK, params), dtype=np.float32)
     blocks = -(-params // _BLOCK)
     context.running()
     started = time.perf_counter()
-    with HashedFile("update", context.out / "update.safetensors") as file:
-        file.write(build_header([("weight", "F32", (params,))]))
+    with UpdateWriter(context.out / "update.safetensors", base.tensors, spec.codec) as file:
         for index in range(blocks):
             values = block[: min(_BLOCK, params - index * _BLOCK)]
             random.random(out=values, dtype=np.float32)
             np.multiply(values, _SCALE, out=values)
             np.subtract(values, _HALF, out=values)
-            file.write(values.data.cast("B"))
+            file.write(values)
             context.step(index + 1, blocks, values.size)
         context.output(file.finish())
     return TaskResult(metrics={"loss": 0.0, "train_s": time.perf_counter() - started})

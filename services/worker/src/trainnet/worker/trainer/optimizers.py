@@ -12,7 +12,7 @@ from trainnet.worker.trainer.recipe import Recipe
 
 
 def make_optimizer(recipe: Recipe, parameters: Sequence[nn.Parameter], device: torch.device) -> torch.optim.Optimizer:
-    """The optimizer that the hyperparameters ask for. Each round starts with a fresh one. Raises TaskError."""
+    """The optimizer that the hyperparameters ask for, without a state. Raises TaskError."""
     # One kernel over all weights where torch has it: half the time of the loop over them, or a third.
     fused = device.type in {"cpu", "cuda"}
     match recipe.optimizer:

@@ -29,7 +29,7 @@ def run_task(spec: TaskSpec, context: TaskContext, workbench: Workbench) -> Task
         case "train" if spec.train.model.architecture == "noop":
             return noop.train(spec.train, context)
         case "train":
-            return train(spec.train, context, workbench)
+            return train(spec.train, context, workbench, job=spec.job)
         case "evaluate":
             return evaluate(spec.evaluate, context, workbench)
         case "export":

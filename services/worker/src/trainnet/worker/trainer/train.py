@@ -10,16 +10,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from trainnet.v1 import codec_pb2
 from trainnet.v1.task_pb2 import TaskResult, TrainSpec
 from trainnet.worker.errors import TaskError
 from trainnet.worker.trainer.context import TaskContext
 from trainnet.worker.trainer.devices import autocast_dtype, free_memory, is_out_of_memory
+from trainnet.worker.trainer.encode import write_update
 from trainnet.worker.trainer.inputs.examples import Examples, Feed
-from trainnet.worker.trainer.losses import Losses, diverged
+from trainnet.worker.trainer.kept import KeptRound
+from trainnet.worker.trainer.losses import Losses
 from trainnet.worker.trainer.models import Model
 from trainnet.worker.trainer.optimizers import Proximal, make_optimizer, set_learning_rate
 from trainnet.worker.trainer.recipe import Recipe
-from trainnet.worker.trainer.weights import read_weights, write_weights
+from trainnet.worker.trainer.weights import read_weights
 from trainnet.worker.trainer.workbench import Workbench
 
 
@@ -30,12 +33,14 @@ class Trained:
     loss: float
     samples: int
     seconds: float
+    optimizer: torch.optim.Optimizer
 
 
-def train(spec: TrainSpec, context: TaskContext, workbench: Workbench) -> TaskResult:
-    """Writes `update`: trained minus base, F32, in the base's tensor order.
+def train(spec: TrainSpec, context: TaskContext, workbench: Workbench, *, job: str = "") -> TaskResult:
+    """Writes `update`: trained minus base, in the base's tensor order and the spec's codec.
 
-    Fixed by (base, shard, spec): the seed orders the batches and drops units. Metrics: `loss` is the mean over the
+    Fixed by (base, shard, spec), and where the optimizer goes on or the codec feeds back what it left out, by what is
+    kept of the shard's last update: the seed orders the batches and drops units. Metrics: `loss` is the mean over the
     last pass, `train_s` the loop alone, `truncated` the examples that were cut to fit the model. Where memory does not
     suffice, the round starts over once with batches of half the size; the steps stay what they were. Raises TaskError,
     TASK when the loss leaves the finite numbers.
@@ -48,23 +53,32 @@ def train(spec: TrainSpec, context: TaskContext, workbench: Workbench) -> TaskRe
     if len(examples) == 0:
         raise TaskError("TASK", "the shard has no rows to train on: cut the data set into fewer shards")
 
-    asked = recipe.batch_size
-    trained = _unless_out_of_memory(recipe, spec.seed, base, model, examples, context, workbench)
-    if trained is None and asked > 1:
-        free_memory(workbench.device)
-        recipe = recipe.halved()
-        trained = _unless_out_of_memory(recipe, spec.seed, base, model, examples, context, workbench)
-    if trained is None:
-        smaller = f"batches of {recipe.batch_size} in place of {asked}: lower batch_size"
-        alone = "single examples: take a smaller model"
-        raise TaskError("WORKER", f"out of memory, also with {smaller if asked > 1 else alone}")
+    feeds_back = spec.codec.kind == codec_pb2.CODEC_KIND_TOPK and spec.codec.feedback > 0
+    with contextlib.ExitStack() as stack:
+        kept = None
+        if feeds_back or spec.keep_optimizer:
+            kept = stack.enter_context(workbench.states.round(job, spec.shard_index, spec.previous_update))
+        goes_on = kept if spec.keep_optimizer else None
 
-    context.encoding()
-    after = model.weights()
-    update = {name: after[name].to("cpu") - tensor for name, tensor in base.items()}
-    if not all(bool(torch.isfinite(delta).all()) for delta in update.values()):
-        raise diverged()
-    context.output(write_weights("update", context.out / "update.safetensors", update))
+        asked = recipe.batch_size
+        trained = _unless_out_of_memory(recipe, spec.seed, base, model, examples, context, workbench, goes_on)
+        if trained is None and asked > 1:
+            free_memory(workbench.device)
+            recipe = recipe.halved()
+            trained = _unless_out_of_memory(recipe, spec.seed, base, model, examples, context, workbench, goes_on)
+        if trained is None:
+            smaller = f"batches of {recipe.batch_size} in place of {asked}: lower batch_size"
+            alone = "single examples: take a smaller model"
+            raise TaskError("WORKER", f"out of memory, also with {smaller if asked > 1 else alone}")
+
+        context.encoding()
+        path, left_out = context.out / "update.safetensors", kept if feeds_back else None
+        update = write_update(path, context.inputs["base"], base, model.weights(), spec.codec, left_out)
+        context.output(update)
+        if goes_on is not None:
+            goes_on.store(trained.optimizer)
+        if kept is not None:
+            kept.finish(update)
     metrics = {
         "loss": trained.loss,
         "train_s": trained.seconds,
@@ -85,10 +99,11 @@ def _unless_out_of_memory(
     examples: Examples,
     context: TaskContext,
     workbench: Workbench,
+    kept: KeptRound | None,
 ) -> Trained | None:
     """None where memory did not suffice. What the attempt held is free again on return, its traceback included."""
     try:
-        return run(recipe, seed, base, model, examples, context, workbench)
+        return run(recipe, seed, base, model, examples, context, workbench, kept)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
@@ -103,14 +118,18 @@ def run(
     examples: Examples,
     context: TaskContext,
     workbench: Workbench,
+    kept: KeptRound | None,
 ) -> Trained:
-    """The round: leaves the trained weights in the model. Raises TaskError and Cancelled."""
+    """The round: leaves the trained weights in the model. The optimizer goes on from what is kept. Raises TaskError and
+    Cancelled."""
     device, objective, encoding = workbench.device, model.objective, model.encoding
     model.load(base)
     model.module.train()
     module = workbench.compiled(model) if recipe.compile and device.type == "cuda" else model.module
     parameters = [parameter for parameter in model.module.parameters() if parameter.requires_grad]
     optimizer = make_optimizer(recipe, parameters, device)
+    if kept is not None:
+        kept.restore(optimizer)
     proximal = Proximal(parameters, recipe.fedprox_mu)
     dtype = autocast_dtype(recipe.precision, device)
     scaler = torch.amp.GradScaler(device.type, enabled=dtype is torch.float16 and device.type == "cuda")
@@ -146,7 +165,7 @@ def run(
         optimizer.zero_grad()
         samples += len(chosen)
         context.step(step + 1, steps, len(chosen), losses.last)
-    return Trained(losses.mean(len(examples)), samples, time.perf_counter() - started)
+    return Trained(losses.mean(len(examples)), samples, time.perf_counter() - started, optimizer)
 
 
 def _orders(feed: Feed, examples: int, step_size: int, steps: int, seed: int) -> Iterator[Tensor]:

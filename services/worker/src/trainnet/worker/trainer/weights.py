@@ -46,6 +46,14 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
     return weights
 
 
+def buffers_of(file: TensorFile) -> list[str]:
+    """The tensors that its metadata name as buffers. Raises TaskError."""
+    try:
+        return [str(name) for name in json.loads(file.metadata.get(BUFFERS, "[]"))]
+    except (ValueError, TypeError, RecursionError) as error:
+        raise TaskError("TASK", f"the weights' list of buffers cannot be read: {error}") from error
+
+
 def write_weights(
     output: str, path: Path, weights: Mapping[str, torch.Tensor], buffers: Sequence[str] = ()
 ) -> OutputFile:

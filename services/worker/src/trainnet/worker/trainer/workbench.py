@@ -16,6 +16,7 @@ from trainnet.v1.task_pb2 import ModelParts, ModelSpec
 from trainnet.worker.trainer.context import TaskContext
 from trainnet.worker.trainer.inputs.examples import Examples
 from trainnet.worker.trainer.inputs.store import InputStore
+from trainnet.worker.trainer.kept import KeptStates
 from trainnet.worker.trainer.models import Model, build_model
 
 
@@ -32,6 +33,7 @@ class Workbench:
     def __init__(self, device: torch.device, inputs: InputStore) -> None:
         self.device = device
         self._inputs = inputs
+        self.states = KeptStates(inputs.folder)
         self._kept: _Kept | None = None
 
     def model(self, spec: ModelSpec, parts: ModelParts, inputs: Mapping[str, Path]) -> Model:

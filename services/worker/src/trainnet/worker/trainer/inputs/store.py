@@ -37,7 +37,8 @@ class InputStore:
 
     def __init__(self, folder: Path, max_bytes: int) -> None:
         """`max_bytes` bounds the folder; its least recently used entries go first."""
-        self._folder = InputFolder(folder, max_bytes)
+        self.folder = self._folder = InputFolder(folder, max_bytes)
+        """What else is kept between rounds is kept here too, within the same bound."""
         self._memory: OrderedDict[str, Examples] = OrderedDict()
         self._verified: set[str] = set()
         self._log = structlog.get_logger(__name__)
