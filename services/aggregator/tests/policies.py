@@ -16,3 +16,30 @@ POLICIES = {
     ),
     "fedadagrad": MergePolicy(strategy=job_pb2.MERGE_STRATEGY_FEDADAGRAD, server_learning_rate=0.05, epsilon=0.02),
 }
+
+
+def _rule(name: str, **numbers: float) -> MergePolicy:
+    policy = MergePolicy(rule=job_pb2.AggregationRule.Value(f"AGGREGATION_RULE_{name}"))
+    for number, value in numbers.items():
+        setattr(policy, number, value)
+    return policy
+
+
+def robust(rule: str, byzantine: int, *, bucket_size: int = 1, norm_clip: float = 0.0, keep: int = 2) -> MergePolicy:
+    """A policy of a rule, with numbers that differ from the defaults."""
+    shared = {"byzantine": byzantine, "bucket_size": bucket_size, "norm_clip": norm_clip}
+    own: dict[str, float] = {}
+    match rule:
+        case "mean":
+            return _rule("MEAN", norm_clip=norm_clip or 1.5)
+        case "krum":
+            own = {"keep": keep}
+        case "geometric_median":
+            own = {"iterations": 6}
+        case "centered_clipping":
+            own = {"iterations": 4, "clip_radius": 0.9}
+    return _rule(rule.upper(), **shared, **own)
+
+
+RULES = ("mean", "median", "trimmed_mean", "krum", "geometric_median", "centered_clipping")
+"""All of them; `mean` only with a norm clip, else it is no rule of its own."""

@@ -13,15 +13,24 @@ import grpc.aio
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
+from trainnet.aggregator.engine import Agree
 from trainnet.aggregator.errors import Cancelled, Unmergeable
 from trainnet.aggregator.transport.claims import Claims
 from trainnet.aggregator.transport.coordinator import Coordinator, RefusedError
-from trainnet.runtime.errors import FailedPrecondition, Unauthenticated
+from trainnet.runtime.errors import FailedPrecondition, InvalidArgument, Unauthenticated
 from trainnet.runtime.interceptors import standard
 from trainnet.runtime.store import StoreUnavailable
 from trainnet.v1 import merge_pb2, merge_pb2_grpc
 from trainnet.v1.artifact_pb2 import Artifact
-from trainnet.v1.merge_pb2 import CheckWork, MergeTask, MergeWork, ReportCheckRequest, ReportMergeRequest
+from trainnet.v1.job_pb2 import Weighing
+from trainnet.v1.merge_pb2 import (
+    CheckWork,
+    MergeTask,
+    MergeWork,
+    ReportCheckRequest,
+    ReportFailureRequest,
+    ReportMergeRequest,
+)
 from trainnet.v1.task_pb2 import TASK_KIND_CHECK, TASK_KIND_MERGE
 
 TOKEN = "secret"
@@ -37,6 +46,7 @@ class Peer(merge_pb2_grpc.MergeServiceServicer):
         self.live: set[int] | None = None
         self.stale: set[int] = set()
         self.token = TOKEN
+        self.away: asyncio.Event | None = None
         self.changed = asyncio.Condition()
 
     async def give(self, *tasks: MergeTask) -> None:
@@ -92,6 +102,15 @@ class Peer(merge_pb2_grpc.MergeServiceServicer):
         await self._report(request)
         return merge_pb2.ReportMergeResponse()
 
+    async def ReportWeighings(self, request: Any, context: Any) -> Any:  # noqa: N802
+        if self.away is not None:
+            await self.away.wait()
+        if request.fence in self.stale:
+            raise FailedPrecondition("not live", reason="STALE_FENCE")
+        if not request.weighings[0].shard:
+            raise InvalidArgument("shard 0 is not in the round")
+        return merge_pb2.ReportWeighingsResponse(weighings=[Weighing(shard=1, factor=0.25)])
+
     async def ReportFailure(self, request: Any, context: Any) -> Any:  # noqa: N802
         await self._report(request)
         return merge_pb2.ReportFailureResponse()
@@ -122,7 +141,9 @@ async def serving(peer: Peer, listen: str = "127.0.0.1:0") -> AsyncIterator[str]
 
 
 @asynccontextmanager
-async def claiming(address: str, do: Callable[[MergeTask, threading.Event], Any]) -> AsyncIterator[asyncio.Event]:
+async def claiming(
+    address: str, do: Callable[[MergeTask, threading.Event, Agree], Any]
+) -> AsyncIterator[asyncio.Event]:
     """The loop under test; setting the event stops it, and so does the end of the block."""
     stop, ready = asyncio.Event(), asyncio.Event()
     async with Coordinator(address, TOKEN, "aggregator-1") as coordinator:
@@ -138,7 +159,7 @@ async def claiming(address: str, do: Callable[[MergeTask, threading.Event], Any]
                 await running
 
 
-def accept(task: MergeTask, cancel: threading.Event) -> Any:
+def accept(task: MergeTask, cancel: threading.Event, agree: Agree) -> Any:
     if task.WhichOneof("work") == "check":
         return ReportCheckRequest(fence=task.fence, accepted=True)
     return ReportMergeRequest(fence=task.fence, merged=Artifact(key="merged"), sha256="0" * 64)
@@ -164,12 +185,12 @@ async def test_a_merge_does_not_hold_up_checks_and_four_run_side_by_side() -> No
     peer = Peer()
     together, merged = threading.Barrier(4), threading.Event()
 
-    def do(task: MergeTask, cancel: threading.Event) -> Any:
+    def do(task: MergeTask, cancel: threading.Event, agree: Agree) -> Any:
         if task.WhichOneof("work") == "merge":
             assert merged.wait(20)
         else:
             together.wait(20)
-        return accept(task, cancel)
+        return accept(task, cancel, agree)
 
     async with serving(peer) as address, claiming(address, do):
         await peer.give(merge(1), merge(2))
@@ -185,9 +206,9 @@ async def test_a_claim_that_is_lost_stops_its_work_and_reports_nothing() -> None
     peer = Peer()
     stopped = threading.Event()
 
-    def do(task: MergeTask, cancel: threading.Event) -> Any:
+    def do(task: MergeTask, cancel: threading.Event, agree: Agree) -> Any:
         if task.fence == 2:
-            return accept(task, cancel)
+            return accept(task, cancel, agree)
         assert cancel.wait(20)
         stopped.set()
         raise Cancelled
@@ -214,9 +235,9 @@ async def test_claims_are_renewed_while_work_lasts() -> None:
 
     peer.RenewClaims = counting  # type: ignore[method-assign]
 
-    def do(task: MergeTask, cancel: threading.Event) -> Any:
+    def do(task: MergeTask, cancel: threading.Event, agree: Agree) -> Any:
         assert finish.wait(20)
-        return accept(task, cancel)
+        return accept(task, cancel, agree)
 
     async with serving(peer) as address, claiming(address, do):
         await peer.give(check(1, ttl=0.1), merge(2, ttl=0.1))
@@ -241,9 +262,9 @@ async def test_a_coordinator_that_comes_back_gets_the_report() -> None:
     first, second = Peer(), Peer()
     gone, finish = asyncio.Event(), threading.Event()
 
-    def do(task: MergeTask, cancel: threading.Event) -> Any:
+    def do(task: MergeTask, cancel: threading.Event, agree: Agree) -> Any:
         assert finish.wait(20)
-        return accept(task, cancel)
+        return accept(task, cancel, agree)
 
     async with asyncio.timeout(30):
         server = serving(first)
@@ -263,7 +284,7 @@ async def test_a_coordinator_that_comes_back_gets_the_report() -> None:
 async def test_work_that_fails_is_handed_back_with_its_reason() -> None:
     peer = Peer()
 
-    def do(task: MergeTask, cancel: threading.Event) -> Any:
+    def do(task: MergeTask, cancel: threading.Event, agree: Agree) -> Any:
         raise Unmergeable("the weights sum to 0.0")
 
     async with serving(peer) as address, claiming(address, do):
@@ -276,11 +297,11 @@ async def test_a_store_that_is_away_is_waited_for() -> None:
     peer = Peer()
     tries = iter([StoreUnavailable("away"), StoreUnavailable("away"), None])
 
-    def do(task: MergeTask, cancel: threading.Event) -> Any:
+    def do(task: MergeTask, cancel: threading.Event, agree: Agree) -> Any:
         error = next(tries)
         if error is not None:
             raise error
-        return accept(task, cancel)
+        return accept(task, cancel, agree)
 
     async with serving(peer) as address, claiming(address, do):
         await peer.give(check(1))
@@ -292,14 +313,14 @@ async def test_stopping_hands_a_merge_back_and_lets_a_check_finish() -> None:
     peer = Peer()
     begun = threading.Semaphore(0)
 
-    def do(task: MergeTask, cancel: threading.Event) -> Any:
+    def do(task: MergeTask, cancel: threading.Event, agree: Agree) -> Any:
         begun.release()
         if task.WhichOneof("work") == "merge":
             assert cancel.wait(20)
             finish.set()
             raise Cancelled
         assert finish.wait(20)
-        return accept(task, cancel)
+        return accept(task, cancel, agree)
 
     finish = threading.Event()
     async with serving(peer) as address, claiming(address, do) as stop:
@@ -321,3 +342,44 @@ async def test_a_wrong_token_is_final() -> None:
         with pytest.raises(RefusedError, match="UNAUTHENTICATED"):
             async with asyncio.timeout(20):
                 await claims.run(asyncio.Event())
+
+
+async def test_what_a_rule_made_of_the_updates_is_agreed_on_before_the_merge() -> None:
+    peer = Peer()
+    agreed: dict[int, list[Weighing]] = {}
+
+    def do(task: MergeTask, cancel: threading.Event, agree: Agree) -> Any:
+        shard = 0 if task.fence == 3 else 1
+        agreed[task.fence] = list(agree([Weighing(shard=shard, factor=0.5)]))
+        return accept(task, cancel, agree)
+
+    async with serving(peer) as address, claiming(address, do):
+        peer.stale = {2}
+        await peer.give(merge(1), merge(2), merge(3), merge(4))
+        await peer.until(lambda: 4 in fences(peer))
+    told = {report.fence: report for report in peer.reports}
+    assert agreed == {fence: [Weighing(shard=1, factor=0.25)] for fence in (1, 4)}, "what counts, not what was found"
+    assert 2 not in told, "of a claim that is lost nothing is reported"
+    assert isinstance(told[3], ReportFailureRequest)
+    assert "shard 0 is not in the round" in told[3].message
+
+
+async def test_a_claim_lost_while_the_coordinator_is_away_ends_the_waiting() -> None:
+    peer = Peer()
+    waiting, ended = threading.Event(), threading.Event()
+
+    def do(task: MergeTask, cancel: threading.Event, agree: Agree) -> Any:
+        waiting.set()
+        try:
+            return agree([Weighing(shard=1)])
+        except Cancelled:
+            ended.set()
+            raise
+
+    async with serving(peer) as address, claiming(address, do) as stop:
+        peer.away = asyncio.Event()
+        await peer.give(merge(1))
+        assert await asyncio.to_thread(waiting.wait, 20)
+        stop.set()
+        assert await asyncio.to_thread(ended.wait, 20)
+        peer.away.set()

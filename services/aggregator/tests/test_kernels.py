@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from trainnet.aggregator import kernels
 from trainnet.aggregator.codecs.decoder import AsItIs
-from trainnet.aggregator.fold import AddBase, AddTerm, Folder
+from trainnet.aggregator.fold import AddBase, AddTerm
+from trainnet.aggregator.folder import Folder
 from trainnet.aggregator.kernels import Scratch, round_bf16
 from trainnet.aggregator.layout import Slice, cut, element_count
 from trainnet.runtime.tensors import TensorInfo, layout, numpy_dtype

@@ -14,6 +14,7 @@ from services.aggregator.tests.policies import POLICIES
 from trainnet.aggregator import fold, layout
 from trainnet.aggregator.codecs.decoder import AsItIs
 from trainnet.aggregator.errors import Unmergeable
+from trainnet.aggregator.folder import Folder
 from trainnet.aggregator.optimizer_state import StateFile, moved
 from trainnet.aggregator.policy import optimizer_of
 from trainnet.runtime.tensors import BUFFERS, TensorFile, build_header, numpy_dtype, read_header
@@ -71,7 +72,7 @@ def folded(
     out, states = bytearray(base), bytearray(state or bytes(size))
     total = sum(weight for weight, _ in updates)
     last = len(updates) - 1
-    steps: list[tuple[fold.Step, Any]] = [
+    steps: list[tuple[fold.Reader, Any]] = [
         (fold.AddTerm("", 0, AsItIs(file.tensors), weight, i == 0, i == last, True), data)
         for i, (weight, data) in enumerate(updates)
     ]
@@ -79,7 +80,7 @@ def folded(
     steps.append((fold.after(fold.AddBase("", 0, total)), out))
     for where in layout.cut(file.tensors, max_bytes, max_elements, stateful=names):
         for part in where.split(parts):
-            folder = fold.Folder(part.count, grouped=False)
+            folder = Folder(part.count, grouped=False)
             for step, data in steps:
                 begin, end = fold.place_of(step, part)
                 folder.apply(step, np.frombuffer(data, np.uint8)[begin:end], part)

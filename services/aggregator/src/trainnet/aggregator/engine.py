@@ -8,25 +8,31 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
 
-from trainnet.aggregator import fold, kernels, layout, optimizer_state, partials, pipeline, policy
+from trainnet.aggregator import fold, layout, partials, pipeline
 from trainnet.aggregator.codecs.choice import decoder_of
-from trainnet.aggregator.codecs.decoder import Decoder
-from trainnet.aggregator.errors import Cancelled, Unmergeable
+from trainnet.aggregator.compare import compare, compare_in_memory
+from trainnet.aggregator.errors import Cancelled
+from trainnet.aggregator.folder import Folder
 from trainnet.aggregator.objects import SMALL, Header, Objects
-from trainnet.aggregator.optimizer_state import StateFile
 from trainnet.aggregator.output import Output
 from trainnet.aggregator.pipeline import Timings
+from trainnet.aggregator.plan import Plan, check_sizes, header_of, look_through
+from trainnet.aggregator.rules.gram import Gram
+from trainnet.aggregator.rules.weigh import check_told, weigh
 from trainnet.runtime.store import ObjectStore
 from trainnet.v1.artifact_pb2 import Artifact
-from trainnet.v1.merge_pb2 import Group, MergeWork, SumWork, Term
+from trainnet.v1.job_pb2 import Weighing
+from trainnet.v1.merge_pb2 import MergeWork, SumWork
 
+_STACKED = 16  # slices that all updates of a rule have together, and as many that are read ahead
 _AT_ONCE = 16  # small updates read side by side
 
 
@@ -64,31 +70,8 @@ def merge(store: ObjectStore, work: MergeWork, settings: MergeSettings) -> Merge
     return Engine(store, Objects(store), threads=settings.threads, slice_bytes=settings.slice_bytes).merge(work)
 
 
-@dataclass(frozen=True)
-class _Merge:
-    """A merge that was looked through: nothing about it is wrong that could be told beforehand."""
-
-    work: MergeWork
-    groups: list[Group]
-    """With their terms, in order."""
-    header: Header
-    decoder: Decoder
-    last: list[fold.Step]
-    """What is done with the sum of the updates."""
-    moved: frozenset[str]
-    """Tensors that an optimiser moves."""
-    state: StateFile | None
-
-    @property
-    def updates(self) -> list[Artifact]:
-        """In the order of the arithmetic."""
-        return [term.update for group in self.groups for term in fold.in_shard_order(group.terms)]
-
-    @property
-    def small(self) -> bool:
-        """Whether it may be done in memory."""
-        sizes = [item.size_bytes for item in (self.work.base, *self.updates)]
-        return max([*sizes, self.state.size if self.state else 0]) <= SMALL
+Agree = Callable[[list[Weighing]], Sequence[Weighing]]
+"""Tells the coordinator what a rule made of a round's updates, and answers what counts: the first that it was told."""
 
 
 class Engine:
@@ -98,80 +81,96 @@ class Engine:
         self._store, self._objects = store, objects
         self._threads, self._slice_bytes = threads, slice_bytes
 
-    def merge(self, work: MergeWork, cancel: threading.Event | None = None) -> MergeOutcome:
-        """Writes base + step, where the step is the mean of the updates, (sum of group sums) / (sum of weights), or
-        what the policy's optimiser makes of it; and its new state. Raises Cancelled, Unmergeable, StoreError."""
-        found = self._look_through(work)
-        return (self._merge_small if found.small else self._merge_large)(found, cancel or threading.Event())
+    def merge(
+        self,
+        work: MergeWork,
+        cancel: threading.Event | None = None,
+        *,
+        round_name: str = "",
+        agree: Agree = lambda found: found,
+    ) -> MergeOutcome:
+        """Writes base + step, where the step is what the policy's rule makes of the updates, or what its optimiser
+        makes of that; and its new state. What each update counts for with a robust rule is agreed on first: its last
+        bits depend on the machine, and two aggregators must write the same bytes.
 
-    def _look_through(self, work: MergeWork) -> _Merge:
-        optimizer = policy.optimizer_of(work.policy)
-        header = self._header(work.base)
-        decoder = decoder_of(work.codec, header.file)
-        groups = [group for group in sorted(work.groups, key=lambda group: group.group) if group.terms]
-        if len({group.group for group in groups}) != len(groups):
-            raise Unmergeable("a group appears twice")
-        terms = [fold.in_shard_order(group.terms) for group in groups]
-        total = fold.total_weight(terms)
-        for ordered in terms:
-            _check_sizes(ordered, decoder)
-        base = fold.AddBase(work.base.key, header.file.header_size, total)
-        if optimizer is None:
-            return _Merge(work, groups, header, decoder, [base], frozenset(), None)
-        if not work.optimizer_key:
-            raise Unmergeable("no key is given to write the optimiser's state to")
-        moved = optimizer_state.moved(header.file)
-        state = StateFile.of(header.file, moved, optimizer)
-        if work.HasField("optimizer_state"):
-            state.check(work.optimizer_state)
-        advance = fold.Advance(work.optimizer_state.key, len(state.header), total, optimizer)
-        return _Merge(work, groups, header, decoder, [advance, fold.after(base)], moved, state)
+        Raises Cancelled, Unmergeable, StoreError.
+        """
+        plan, stop = look_through(work, self._objects), cancel or threading.Event()
+        weighings, timings = self._weighings(plan, round_name, agree, stop)
+        outcome = (self._merge_small if plan.small else self._merge_large)(plan, weighings, stop)
+        return replace(outcome, timings={**outcome.timings, **timings})
+
+    def _weighings(
+        self, plan: Plan, round_name: str, agree: Agree, cancel: threading.Event
+    ) -> tuple[list[Weighing], dict[str, float]]:
+        """What counts of each update, by shard, and the seconds that it took; nothing without a rule."""
+        rule, terms = plan.rule, plan.terms
+        if rule is None:
+            return [], {}
+        shards = [term.shard for term in terms]
+        began = time.perf_counter()
+        told: Sequence[Weighing] = plan.work.weighings
+        if not told:
+            products = self._compare(plan, cancel) if rule.compares else None
+            told = agree(weigh(rule, round_name, {term.shard: term.weight for term in terms}, products))
+        return check_told(rule, shards, told), {"weigh": time.perf_counter() - began}
+
+    def _compare(self, plan: Plan, cancel: threading.Event) -> Gram:
+        terms = [step for step in fold.sum_steps(plan.terms, plan.decoder) if isinstance(step, fold.AddTerm)]
+        if plan.small:
+            files = [np.frombuffer(data, np.uint8) for data in self._read_small([term.update for term in plan.terms])]
+            slices = layout.cut(plan.header.file.tensors, SMALL, SMALL)
+            return compare_in_memory(terms, files, slices)
+        slices = self._slices(plan.header, most=self._stacked(plan, len(terms)))
+        return compare(self._store, terms, slices, threads=self._threads, cancel=cancel)
 
     def sum(self, work: SumWork, cancel: threading.Event | None = None) -> SumOutcome:
         """Writes the fp64 sum of a group's terms to its key. Raises Cancelled, Unmergeable, StoreError."""
-        header = self._header(work.base)
+        header = header_of(work.base, self._objects)
         elements = layout.element_count(header.file.tensors)
         if not partials.exists(self._store, work.key, elements):
             terms = fold.in_shard_order(work.terms)
             fold.total_weight([terms])
             decoder = decoder_of(work.codec, header.file)
-            _check_sizes(terms, decoder)
+            check_sizes(terms, decoder)
             steps = fold.sum_steps(terms, decoder)
             slices = self._slices(header)
             start, stop = partials.header(elements), cancel or threading.Event()
             self._stream(work.key, partials.size(elements), start, steps, slices, stop)
         return SumOutcome(work.key, partials.size(elements))
 
-    def _header(self, base: Artifact) -> Header:
-        header = self._objects.header(base)
-        unknown = {tensor.dtype for tensor in header.file.tensors} - kernels.MERGED
-        if unknown:
-            raise Unmergeable(f"weights of type {', '.join(sorted(unknown))} cannot be merged")
-        return header
-
     def _slices(
-        self, header: Header, moved: frozenset[str] = frozenset(), *, element_bytes: int = 4
+        self, header: Header, moved: frozenset[str] = frozenset(), *, element_bytes: int = 4, most: int | None = None
     ) -> list[layout.Slice]:
-        """Slices whose elements fit a read buffer with `element_bytes` each."""
+        """Slices whose elements fit a read buffer with `element_bytes` each, and which have `most` bytes."""
+        most = most or self._slice_bytes
         return layout.cut(
             header.file.tensors,
-            self._slice_bytes,
-            self._slice_bytes // element_bytes,
+            most,
+            most // element_bytes,
             header_size=header.file.header_size,
             stateful=moved,
         )
 
-    def _merge_large(self, merge: _Merge, cancel: threading.Event) -> MergeOutcome:
-        work, header, groups, state = merge.work, merge.header, merge.groups, merge.state
+    def _stacked(self, plan: Plan, updates: int) -> int:
+        """Bytes of a slice of which that many updates are in memory side by side."""
+        shorter = max(1, _data_size(plan.header) // max(1, plan.decoder.data_size))  # by the codec
+        return min(self._slice_bytes, shorter * layout.round_down(_STACKED * self._slice_bytes // max(1, updates)))
+
+    def _merge_large(self, plan: Plan, weighings: Sequence[Weighing], cancel: threading.Event) -> MergeOutcome:
+        work, header, groups, state = plan.work, plan.header, plan.groups, plan.state
         elements = layout.element_count(header.file.tensors)
         stored: set[int] = set()
         if len(groups) > 1:
             stored = {group.group for group in groups if partials.exists(self._store, group.partial_key, elements)}
-        steps = fold.merge_steps(groups, stored, merge.last, merge.decoder)
+        steps = plan.steps(stored, weighings)
         # A second sum takes memory, so slices get shorter; their fp64 partial sums then fill a read buffer. So may the
         # states of their elements.
         element_bytes = max(8 if len(groups) > 1 else 4, state.row_bytes if state else 0)
-        slices = self._slices(header, merge.moved, element_bytes=element_bytes)
+        stacked = max((len(step.terms) for step in steps if isinstance(step, fold.Combine)), default=0)
+        slices = self._slices(
+            header, plan.moved, element_bytes=element_bytes, most=self._stacked(plan, stacked) if stacked else None
+        )
         size = header.file.header_size + _data_size(header)
         states = Output(self._store, work.optimizer_key, state.size) if state else None
         with states or nullcontext():
@@ -208,41 +207,44 @@ class Engine:
             timings.write += time.perf_counter() - began
         return MergeOutcome(merged, sha256, _seconds(timings), state, state_sha256)
 
-    def _merge_small(self, merge: _Merge, cancel: threading.Event) -> MergeOutcome:
+    def _merge_small(self, plan: Plan, weighings: Sequence[Weighing], cancel: threading.Event) -> MergeOutcome:
         """Whole files in memory: no request but those for what is not remembered, and a PUT for each result."""
-        work, header, updates, timings = merge.work, merge.header, merge.updates, Timings()
-        steps = fold.merge_steps(merge.groups, (), (), merge.decoder)
-        merged, states = bytearray(self._objects.small(work.base)), self._small_states(merge)
-        slices = layout.cut(header.file.tensors, SMALL, SMALL, stateful=merge.moved)
-        folders = [fold.Folder(where.count, grouped=len(merge.groups) > 1) for where in slices]
-        for begin in range(0, len(updates), _AT_ONCE):
+        work, header, timings = plan.work, plan.header, Timings()
+        updates = {term.update.key: term.update for term in plan.terms}
+        steps = plan.steps((), weighings)[: -len(plan.last)]
+        merged, states = bytearray(self._objects.small(work.base)), self._small_states(plan)
+        slices = layout.cut(header.file.tensors, SMALL, SMALL, stateful=plan.moved)
+        folders = [Folder(where.count, grouped=len(plan.groups) > 1) for where in slices]
+        for begin in range(0, len(steps), _AT_ONCE):
             if cancel.is_set():
                 raise Cancelled
+            chunk = steps[begin : begin + _AT_ONCE]
             began = time.perf_counter()
-            files = self._read_small(updates[begin : begin + _AT_ONCE])
+            needed = [reader.key for step in chunk for reader in fold.readers(step) if reader.key]
+            files = iter(self._read_small([updates[key] for key in needed]))
             timings.read += time.perf_counter() - began
             began = time.perf_counter()
-            for step, data in zip(steps[begin : begin + _AT_ONCE], files, strict=False):
-                _apply(step, data, slices, folders)
+            for step in chunk:
+                _apply(step, [next(files) for reader in fold.readers(step) if reader.key], slices, folders)
             timings.fold += time.perf_counter() - began
         began = time.perf_counter()
-        for step in merge.last:
-            _apply(step, states if isinstance(step, fold.Advance) else merged, slices, folders)
+        for step in plan.last:
+            _apply(step, [states if isinstance(step, fold.Advance) else merged], slices, folders)
         timings.fold += time.perf_counter() - began
         began = time.perf_counter()
-        state, state_sha256 = self._put_small(work.optimizer_key, states) if merge.state else (None, "")
+        state, state_sha256 = self._put_small(work.optimizer_key, states) if plan.state else (None, "")
         found, sha256 = self._put_small(work.key, merged)
         timings.write += time.perf_counter() - began
         self._objects.keep_header(found, header)
         return MergeOutcome(found, sha256, _seconds(timings), state, state_sha256)
 
-    def _small_states(self, merge: _Merge) -> bytearray:
+    def _small_states(self, plan: Plan) -> bytearray:
         """The file that the optimiser starts from; in the first round its numbers are still to be set."""
-        if merge.state is None:
+        if plan.state is None:
             return bytearray()
-        if merge.work.HasField("optimizer_state"):
-            return bytearray(self._objects.small(merge.work.optimizer_state))
-        return bytearray(merge.state.header.ljust(merge.state.size, b"\0"))
+        if plan.work.HasField("optimizer_state"):
+            return bytearray(self._objects.small(plan.work.optimizer_state))
+        return bytearray(plan.state.header.ljust(plan.state.size, b"\0"))
 
     def _put_small(self, key: str, data: bytearray) -> tuple[Artifact, str]:
         with Output(self._store, key, len(data)) as output:
@@ -258,23 +260,26 @@ class Engine:
             return list(pool.map(self._objects.small, updates))
 
 
-def _apply(step: fold.Step, data: bytes | bytearray, slices: list[layout.Slice], folders: list[fold.Folder]) -> None:
-    """One step on a whole file in memory."""
-    found = np.frombuffer(data, np.uint8)
+def _apply(
+    step: fold.Step, data: Sequence[bytes | bytearray], slices: list[layout.Slice], folders: list[Folder]
+) -> None:
+    """One step on whole files in memory."""
+    files = [np.frombuffer(item, np.uint8) for item in data]
     for where, folder in zip(slices, folders, strict=True):
-        begin, end = fold.place_of(step, where)
-        folder.apply(step, found[begin:end], where)
+        places = [fold.place_of(reader, where) for reader in fold.readers(step)]
+        found = [file[begin:end] for file, (begin, end) in zip(files, places, strict=False)]
+        if isinstance(step, fold.Combine):
+            folder.combine(step, found, where)
+        else:
+            folder.apply(step, found[0] if found else _NOTHING, where)
+
+
+_NOTHING = np.zeros(0, np.uint8)
 
 
 def _data_size(header: Header) -> int:
     tensors = header.file.tensors
     return tensors[-1].end if tensors else 0
-
-
-def _check_sizes(terms: list[Term], decoder: Decoder) -> None:
-    for term in terms:
-        if term.update.size_bytes < decoder.data_size + 8:
-            raise Unmergeable(f"the update of shard {term.shard} is shorter than the model")
 
 
 def _seconds(timings: Timings) -> dict[str, float]:

@@ -1,7 +1,8 @@
 """The order of a merge: which bytes are read for a slice, and what is done with them.
 
 One plan serves every slice. Terms come group by group and in shard order within a group; a group's sum is finished
-before it joins the total; the base comes last.
+before it joins the total; the base comes last. A robust rule is one sum whose factors it found out beforehand, or takes
+the middle of all rows at once.
 """
 
 from __future__ import annotations
@@ -10,9 +11,7 @@ import math
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
-from trainnet.aggregator import kernels, optimizers, partials
+from trainnet.aggregator import partials
 from trainnet.aggregator.codecs.decoder import Decoder
 from trainnet.aggregator.codecs.records import CodecError
 from trainnet.aggregator.errors import Unmergeable
@@ -20,6 +19,8 @@ from trainnet.aggregator.kernels import Acc, Bytes, Scratch
 from trainnet.aggregator.layout import Slice
 from trainnet.aggregator.optimizers import Optimizer
 from trainnet.aggregator.readahead import Read
+from trainnet.aggregator.rules.rule import Rule
+from trainnet.v1.job_pb2 import Weighing
 from trainnet.v1.merge_pb2 import Group, Term
 
 
@@ -38,6 +39,13 @@ class AddTerm:
     opens: bool
     """Its group is the first: it sums straight into the total."""
 
+    def add_to(self, acc: Acc, data: Bytes, where: Slice, scratch: Scratch) -> None:
+        """Raises Unmergeable for bytes that no check has accepted."""
+        try:
+            self.decoder.add(acc, data, where, self.weight, first=self.first, scratch=scratch)
+        except CodecError as error:
+            raise Unmergeable(f"{self.key} is damaged: {error}") from None
+
 
 @dataclass(frozen=True, slots=True)
 class AddPartial:
@@ -48,13 +56,37 @@ class AddPartial:
 
 
 @dataclass(frozen=True, slots=True)
+class Combine:
+    """Make the total of the middle of rows, weight for weight."""
+
+    rows: tuple[tuple[AddTerm, ...], ...]
+    """What each row is the sum of; nothing is a row of zeros."""
+    drop: int | None
+    """Rows left out at both ends; None for the median."""
+
+    @property
+    def terms(self) -> list[AddTerm]:
+        """In the order in which they are read."""
+        return [term for members in self.rows for term in members]
+
+
+@dataclass(frozen=True, slots=True)
+class Clear:
+    """Make the total zero: no update counts."""
+
+    key: str = ""
+    data_begin: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Advance:
     """Divide by the weights, and make the optimiser's steps of the means; its state moves on."""
 
     key: str
     """Of the state after the round before; empty in the first round."""
     data_begin: int
-    total_weight: float
+    total_weight: float | None
+    """None after factors that need no division."""
     optimizer: Optimizer
 
     @property
@@ -69,10 +101,13 @@ class AddBase:
     key: str
     data_begin: int
     total_weight: float | None
-    """None after Advance, which has divided."""
+    """None after Advance, which has divided, and after factors that need no division."""
 
 
-Step = AddTerm | AddPartial | Advance | AddBase
+Reader = AddTerm | AddPartial | Clear | Advance | AddBase
+"""A step that reads one stretch of one object at most."""
+
+Step = Reader | Combine
 
 
 def total_weight(groups: Iterable[Iterable[Term]]) -> float:
@@ -116,12 +151,36 @@ def merge_steps(groups: Sequence[Group], stored: Container[int], last: Sequence[
     return [*steps, *last]
 
 
+def weighed_steps(
+    terms: Sequence[Term], weighings: Sequence[Weighing], rule: Rule, last: Sequence[Step], decoder: Decoder
+) -> list[Step]:
+    """What a rule makes of all terms, from the weighings that were committed; then what is done with it. A term that
+    counts for nothing is not read. All by rising shard."""
+    rows: dict[int, list[AddTerm]] = {}
+    for term, weighing in zip(terms, weighings, strict=True):
+        members = rows.setdefault(weighing.bucket if rule.by_coordinate else 0, [])
+        if weighing.factor:
+            begin = term.update.size_bytes - decoder.data_size
+            members.append(AddTerm(term.update.key, begin, decoder, weighing.factor, not members, False, True))
+    steps: list[Step] = []
+    if rule.by_coordinate:
+        steps.append(Combine(tuple(tuple(rows[bucket]) for bucket in sorted(rows)), rule.drop))
+    else:
+        steps += rows[0] or [Clear()]
+    return [*steps, *last]
+
+
 def after(base: AddBase) -> AddBase:
     """The last step where an optimiser comes before it."""
     return replace(base, total_weight=None)
 
 
-def place_of(step: Step, where: Slice) -> tuple[int, int]:
+def readers(step: Step) -> Sequence[Reader]:
+    """What a step reads, one after the other."""
+    return step.terms if isinstance(step, Combine) else (step,)
+
+
+def place_of(step: Reader, where: Slice) -> tuple[int, int]:
     """(begin, end) of what a step needs of a slice within its object."""
     match step:
         case AddTerm():
@@ -136,7 +195,7 @@ def place_of(step: Step, where: Slice) -> tuple[int, int]:
     return begin, begin + length
 
 
-def read_of(step: Step, where: Slice) -> Read | None:
+def read_of(step: Reader, where: Slice) -> Read | None:
     """The read of what a step needs of a slice; None where there is nothing to read."""
     begin, end = place_of(step, where)
     return Read(step.key, begin, end - begin) if step.key and end > begin else None
@@ -146,47 +205,13 @@ def reads(steps: Sequence[Step], slices: Iterable[Slice]) -> Iterator[Read]:
     """What the steps need, slice by slice, in order."""
     for where in slices:
         for step in steps:
-            found = read_of(step, where)
-            if found is not None:
-                yield found
+            for reader in readers(step):
+                found = read_of(reader, where)
+                if found is not None:
+                    yield found
 
 
-def share_of(step: Step, where: Slice, part: Slice) -> tuple[int, int]:
+def share_of(step: Reader, where: Slice, part: Slice) -> tuple[int, int]:
     """(begin, end) of what belongs to a part of a slice within the slice's bytes for a step."""
     (start, _), (begin, end) = place_of(step, where), place_of(step, part)
     return begin - start, end - start
-
-
-class Folder:
-    """The sums of one slice at a time; one per thread, used again for every slice."""
-
-    WORTH_A_THREAD = kernels.BLOCK
-    """Elements below which another thread costs more than it saves."""
-
-    def __init__(self, max_elements: int, *, grouped: bool) -> None:
-        self.total: Acc = np.zeros(max_elements)
-        self._group: Acc = np.zeros(max_elements if grouped else 0)
-        self._scratch = Scratch(max_elements)
-
-    def apply(self, step: Step, data: Bytes, where: Slice) -> None:
-        """Does one step; after AddBase, `data` holds the merged bytes, after Advance the new state."""
-        match step:
-            case AddTerm():
-                acc = self.total if step.opens else self._group
-                self._add(step, acc[: where.count], data, where)
-                if step.last and not step.opens:
-                    np.add(self.total[: where.count], acc[: where.count], out=self.total[: where.count])
-            case AddPartial():
-                kernels.add_partial(self.total, data, where, first=step.opens)
-            case Advance():
-                if not step.key:
-                    optimizers.set_initial(data, step.optimizer)
-                optimizers.advance(self.total, data, where, step.total_weight, step.optimizer, self._scratch)
-            case AddBase():
-                kernels.finish(self.total, data, where, step.total_weight, self._scratch)
-
-    def _add(self, step: AddTerm, acc: Acc, data: Bytes, where: Slice) -> None:
-        try:
-            step.decoder.add(acc, data, where, step.weight, first=step.first, scratch=self._scratch)
-        except CodecError as error:
-            raise Unmergeable(f"{step.key} is damaged: {error}") from None

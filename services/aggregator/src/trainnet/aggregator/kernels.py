@@ -80,6 +80,9 @@ def add_term(acc: Acc, data: Bytes, where: Slice, weight: float, *, first: bool,
 def _product(part: Elements, dtype: str, weight: float, out: Acc, scratch: Scratch) -> None:
     if dtype == "BF16":
         part = _widen_bf16(part, scratch)
+    if weight == 1.0:
+        np.copyto(out, part, casting="unsafe")
+        return
     # dtype= makes both factors fp64 before the multiplication.
     np.multiply(part, weight, out=out, dtype=np.float64, casting="unsafe")
 

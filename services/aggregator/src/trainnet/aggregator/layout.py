@@ -81,6 +81,11 @@ class Slice:
         )
 
 
+def round_down(size: int) -> int:
+    """The power of two not above `size`, and not below what a slice has at least."""
+    return max(64, 1 << (max(1, size).bit_length() - 1))
+
+
 def element_count(tensors: Iterable[TensorInfo]) -> int:
     """Elements of a model."""
     return sum(tensor.count for tensor in tensors)

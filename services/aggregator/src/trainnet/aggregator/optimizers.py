@@ -118,15 +118,16 @@ class Adagrad:
         _divided(mean, second, self.learning_rate, self.epsilon, out=mean)
 
 
-def advance(acc: Acc, state: Bytes, where: Slice, total: float, optimizer: Optimizer, scratch: Scratch) -> None:
-    """acc = the optimiser's step for acc / total, the mean; where an element has no state, the mean itself. `state`,
-    the states of the slice, moves on in place."""
+def advance(acc: Acc, state: Bytes, where: Slice, total: float | None, optimizer: Optimizer, scratch: Scratch) -> None:
+    """acc = the optimiser's step for acc / total, the mean; where an element has no state, the mean itself. `total` is
+    None where `acc` holds what to step by already. `state`, the states of the slice, moves on in place."""
     rows, block = state.view("<f4").reshape(-1, len(optimizer.slots)), min(BLOCK, scratch.block)
     with np.errstate(all="ignore"):
         for piece in where.pieces:
             for begin in range(0, piece.count, block):
                 mean = acc[piece.first + begin : piece.first + min(begin + block, piece.count)]
-                np.divide(mean, total, out=mean)
+                if total is not None:
+                    np.divide(mean, total, out=mean)
                 if piece.state >= 0:
                     np.clip(mean, -F32_MAX, F32_MAX, out=mean)
                     optimizer.step(mean, rows[piece.state + begin :][: len(mean)], scratch)

@@ -10,11 +10,13 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from trainnet.aggregator.errors import Cancelled
-from trainnet.aggregator.fold import AddBase, Advance, Folder, Step, read_of, reads, share_of
+from trainnet.aggregator.fold import AddBase, Advance, Combine, Reader, Step, read_of, readers, reads, share_of
+from trainnet.aggregator.folder import Folder
 from trainnet.aggregator.kernels import Bytes
 from trainnet.aggregator.layout import Slice
 from trainnet.aggregator.readahead import ReadAhead
@@ -35,24 +37,35 @@ class Timings:
 class _Team:
     """Threads that fold stretches of the same slice."""
 
-    def __init__(self, slices: Sequence[Slice], threads: int, *, grouped: bool) -> None:
+    def __init__(self, slices: Sequence[Slice], threads: int, *, grouped: bool, rows: int = 1) -> None:
         largest = max((where.count for where in slices), default=1)
         # A stretch of less than a block is not worth a thread's waking up.
-        self._threads = max(1, min(threads, largest // Folder.WORTH_A_THREAD))
+        self._threads = max(1, min(threads, largest, rows * largest // Folder.WORTH_A_THREAD))
         stretch = -(-largest // self._threads)
         self._folders = [Folder(stretch, grouped=grouped) for _ in range(self._threads)]
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="fold") if self._threads > 1 else None
 
-    def apply(self, step: Step, data: Bytes, where: Slice) -> None:
-        calls = []
+    def apply(self, step: Reader, data: Bytes, where: Slice) -> None:
+        calls: list[Callable[[], None]] = []
         for folder, part in zip(self._folders, where.split(self._threads), strict=False):
             begin, end = share_of(step, where, part)
-            calls.append((folder, data[begin:end], part))
+            calls.append(partial(folder.apply, step, data[begin:end], part))
+        self._all(calls)
+
+    def combine(self, step: Combine, data: Sequence[Bytes], where: Slice) -> None:
+        calls: list[Callable[[], None]] = []
+        for folder, part in zip(self._folders, where.split(self._threads), strict=False):
+            shares = [share_of(term, where, part) for term in step.terms]
+            found = [block[begin:end] for block, (begin, end) in zip(data, shares, strict=True)]
+            calls.append(partial(folder.combine, step, found, part))
+        self._all(calls)
+
+    def _all(self, calls: Sequence[Callable[[], None]]) -> None:
         if self._pool is None:
-            for folder, found, part in calls:
-                folder.apply(step, found, part)
+            for call in calls:
+                call()
             return
-        for future in [self._pool.submit(folder.apply, step, found, part) for folder, found, part in calls]:
+        for future in [self._pool.submit(call) for call in calls]:
             future.result()
 
     def sums(self, where: Slice) -> list[memoryview]:
@@ -80,18 +93,27 @@ def run(
     its sums; the new state of an optimiser goes to `write_state`. Raises Cancelled between two steps, or the first
     error of the store."""
     timings, clock = Timings(), time.perf_counter
-    largest = max((read.length for where in slices for read in reads(steps, [where])), default=0)
+    combined = [step for step in steps if isinstance(step, Combine)]
+    others = [step for step in steps if not isinstance(step, Combine)]
+    rows = max((len(step.terms) for step in combined), default=0)
     grouped = any(getattr(step, "opens", True) is False for step in steps)
     fresh = _fresh_state(steps, slices)
-    team = _Team(slices, threads, grouped=grouped)
+    team = _Team(slices, threads, grouped=grouped, rows=max(1, rows))
     try:
-        with ReadAhead(
-            store, reads(steps, slices), buffer_bytes=largest, depth=_DEPTH, cancelled=cancel.is_set
-        ) as ahead:
-            blocks = iter(ahead)
+        # What a rule combines is read all at once and meanwhile what it combines next, the rest one by one.
+        with (
+            read_ahead(store, combined, slices, depth=2 * rows, cancel=cancel) as many,
+            read_ahead(store, others, slices, depth=_DEPTH, cancel=cancel) as single,
+        ):
             for where in slices:
                 for step in steps:
-                    data = next(blocks) if read_of(step, where) is not None else fresh
+                    if isinstance(step, Combine):
+                        blocks = many.take(len(step.terms))
+                        began = clock()
+                        team.combine(step, blocks, where)
+                        timings.fold += clock() - began
+                        continue
+                    data = single.take(1)[0] if read_of(step, where) is not None else fresh
                     if isinstance(step, Advance):
                         data = data[: step.row_bytes * where.state_count]
                     began = clock()
@@ -105,12 +127,24 @@ def run(
                 for written in [data.data] if isinstance(steps[-1], AddBase) else team.sums(where):
                     write(written)
                 timings.write += clock() - began
-            timings.read = ahead.waited
+            timings.read = many.waited + single.waited
     finally:
         team.close()
     if cancel.is_set():
         raise Cancelled
     return timings
+
+
+def read_ahead(
+    store: ObjectStore, steps: Sequence[Step], slices: Sequence[Slice], *, depth: int, cancel: threading.Event
+) -> ReadAhead:
+    """What the steps need, slice by slice, in so many buffers."""
+    largest = 0
+    for step in steps:
+        for reader in readers(step)[:1]:  # all of a rule's terms lie alike
+            found = [read_of(reader, where) for where in slices]
+            largest = max([largest, *(read.length for read in found if read is not None)])
+    return ReadAhead(store, reads(steps, slices), buffer_bytes=largest, depth=depth, cancelled=cancel.is_set)
 
 
 def _fresh_state(steps: Sequence[Step], slices: Sequence[Slice]) -> Bytes:

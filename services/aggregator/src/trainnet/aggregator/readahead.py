@@ -24,11 +24,14 @@ class Read:
     length: int
 
 
-class ReadAhead:
-    """Yields the bytes of each read in order, while threads read the next ones.
+_MOST_READERS = 4
 
-    What is yielded lies in one of `depth` buffers that are used again: it is the consumer's until it asks for the next.
-    An error of the store comes out where its bytes would have. Close it (it is a context manager); that waits for the
+
+class ReadAhead:
+    """Gives the bytes of each read in order, while threads read the next ones.
+
+    What it gives lies in some of `depth` buffers that are used again: it is the consumer's until it asks for more. An
+    error of the store comes out where its bytes would have. Close it (it is a context manager); that waits for the
     reads under way.
     """
 
@@ -46,8 +49,10 @@ class ReadAhead:
         self._store, self._reads, self._cancelled = store, iter(reads), cancelled
         self._buffer_bytes, self._to_make = buffer_bytes, depth
         self._free: list[Bytes] = []
+        self._taken: list[Bytes] = []
         self._under_way: deque[tuple[Future[None], Bytes, int]] = deque()
-        self._pool = ThreadPoolExecutor(max(1, depth - 1), thread_name_prefix="read-ahead")
+        readers = min(max(1, depth - 1), _MOST_READERS)
+        self._pool = ThreadPoolExecutor(readers, thread_name_prefix="read-ahead")
 
     def _submit(self) -> None:
         """Starts reads while there are buffers. They are made one by one: a short run does not pay for all."""
@@ -64,18 +69,26 @@ class ReadAhead:
             future = self._pool.submit(self._store.read_into, read.key, read.offset, view)
             self._under_way.append((future, buffer, read.length))
 
-    def __iter__(self) -> Iterator[Bytes]:
+    def take(self, count: int) -> list[Bytes]:
+        """The bytes of the next `count` reads, at most `depth`; fewer at the end. Raises Cancelled."""
+        self._free += self._taken
+        self._taken = []
         self._submit()
-        while self._under_way:
+        found: list[Bytes] = []
+        while len(found) < count and self._under_way:
             if self._cancelled():
                 raise Cancelled
             future, buffer, length = self._under_way.popleft()
+            self._taken.append(buffer)
             began = time.perf_counter()
             future.result()
             self.waited += time.perf_counter() - began
-            yield buffer[:length]
-            self._free.append(buffer)
-            self._submit()
+            found.append(buffer[:length])
+        return found
+
+    def __iter__(self) -> Iterator[Bytes]:
+        while found := self.take(1):
+            yield found[0]
 
     def close(self) -> None:
         self._pool.shutdown(wait=True, cancel_futures=True)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 
 from trainnet.aggregator.check import Checker
-from trainnet.aggregator.engine import Engine
+from trainnet.aggregator.engine import Agree, Engine
 from trainnet.aggregator.objects import SMALL
 from trainnet.aggregator.room import Room
+from trainnet.aggregator.rules.rule import robust
 from trainnet.v1.merge_pb2 import (
     CheckWork,
     MergeTask,
@@ -25,6 +26,9 @@ Report = ReportCheckRequest | ReportSumRequest | ReportMergeRequest | ReportFail
 _MERGE_PLACES = 3
 """What a merge or a sum of a large model holds in buffers, in those of a check."""
 
+_ALL_PLACES = 64
+"""What a merge by a robust rule takes: more than any room has, for it holds a slice of every update."""
+
 
 class Worker:
     """Does tasks, as many at a time as `room` holds. Thread-safe."""
@@ -32,19 +36,19 @@ class Worker:
     def __init__(self, checker: Checker, engine: Engine, room: Room) -> None:
         self._checker, self._engine, self._room = checker, engine, room
 
-    def do(self, task: MergeTask, cancel: threading.Event) -> Report:
-        """Raises Cancelled, Unmergeable, StoreError, SafetensorsError (of the base)."""
+    def do(self, task: MergeTask, cancel: threading.Event, agree: Agree) -> Report:
+        """Raises Cancelled, Unmergeable, StoreError, SafetensorsError (of the base), and what `agree` raises."""
         with self._room.take(_places(task), cancel):
-            return self._do(task, cancel)
+            return self._do(task, cancel, agree)
 
-    def _do(self, task: MergeTask, cancel: threading.Event) -> Report:
+    def _do(self, task: MergeTask, cancel: threading.Event, agree: Agree) -> Report:
         match task.WhichOneof("work"):
             case "check":
                 return self._check(task.fence, task.check, cancel)
             case "sum":
                 return self._sum(task.fence, task.sum, cancel)
             case "merge":
-                return self._merge(task.fence, task.merge, cancel)
+                return self._merge(task, cancel, agree)
             case unknown:
                 return ReportFailureRequest(
                     fence=task.fence, message=f"this aggregator knows no work of kind {unknown}"
@@ -64,10 +68,10 @@ class Worker:
         outcome = self._engine.sum(work, cancel)
         return ReportSumRequest(fence=fence, key=outcome.key, size_bytes=outcome.size_bytes)
 
-    def _merge(self, fence: int, work: MergeWork, cancel: threading.Event) -> Report:
-        outcome = self._engine.merge(work, cancel)
+    def _merge(self, task: MergeTask, cancel: threading.Event, agree: Agree) -> Report:
+        outcome = self._engine.merge(task.merge, cancel, round_name=task.round, agree=agree)
         return ReportMergeRequest(
-            fence=fence,
+            fence=task.fence,
             merged=outcome.merged,
             sha256=outcome.sha256,
             timings=outcome.timings,
@@ -84,6 +88,10 @@ def _places(task: MergeTask) -> int:
         case "sum":
             return _MERGE_PLACES if task.sum.base.size_bytes > SMALL else 0
         case "merge":
-            return _MERGE_PLACES if task.merge.base.size_bytes > SMALL else 0
+            return (_ALL_PLACES if robust(task.merge.policy) else _MERGE_PLACES) if _large(task.merge) else 0
         case _:
             return 0
+
+
+def _large(work: MergeWork) -> bool:
+    return work.base.size_bytes > SMALL

@@ -9,7 +9,8 @@ import numpy as np
 
 from trainnet.aggregator import policy
 from trainnet.aggregator.bench.updates import decoder, random_update
-from trainnet.aggregator.fold import AddBase, AddTerm, Advance, Folder, Step, after
+from trainnet.aggregator.fold import AddBase, AddTerm, Advance, Reader, after
+from trainnet.aggregator.folder import Folder
 from trainnet.aggregator.kernels import Bytes
 from trainnet.aggregator.layout import cut
 from trainnet.runtime.tensors import layout
@@ -54,7 +55,7 @@ def kernel_bytes_per_s(
         rng = np.random.default_rng(number)
         deltas = [random_update(codec, elements, rng) for _ in range(2 * updates)]
         base = rng.standard_normal(elements, dtype=np.float32).view(np.uint8)
-        last: list[tuple[Step, Bytes]] = [(base_step, base)]
+        last: list[tuple[Reader, Bytes]] = [(base_step, base)]
         if optimizer is not None:
             state = np.zeros(4 * len(optimizer.slots) * elements, np.uint8)
             last = [(Advance("state", 0, total, optimizer), state), (after(base_step), base)]

@@ -15,15 +15,20 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 
+import grpc
+
+from trainnet.aggregator.engine import Agree
 from trainnet.aggregator.errors import AggregatorError, Cancelled
 from trainnet.aggregator.transport.coordinator import Coordinator, RefusedError, Report, jittered
 from trainnet.runtime.log import get_logger
 from trainnet.runtime.store import StoreError, StoreUnavailable
+from trainnet.v1.job_pb2 import Weighing
 from trainnet.v1.merge_pb2 import MergeTask, ReportFailureRequest
 from trainnet.v1.task_pb2 import TASK_KIND_CHECK, TASK_KIND_MERGE, TASK_KIND_SUM, TaskKind
 
-Do = Callable[[MergeTask, threading.Event], Report]
+Do = Callable[[MergeTask, threading.Event, Agree], Report]
 
 _WAIT = timedelta(seconds=20)
 _DEFAULT_TTL = 30.0
@@ -31,6 +36,7 @@ _HASTY_SECONDS = 0.5
 # After SIGTERM: checks may finish within this, merges hand their claim back at once.
 _FINISH_SECONDS = 3.0
 _HAND_BACK_SECONDS = 3.0
+_LOOK_SECONDS = 0.1  # a call to the coordinator that is away notices that the claim was lost this soon
 
 
 @dataclass
@@ -149,6 +155,12 @@ class Claims:
                 log.info("claim lost, work dropped")
                 return
             report = ReportFailureRequest(fence=task.fence, message="the aggregator is stopping")
+        except RefusedError as refused:
+            if refused.error.code is grpc.StatusCode.FAILED_PRECONDITION:
+                log.warning("weighings refused, work dropped", error=str(refused))
+                return
+            log.error("work failed", error=str(refused))  # noqa: TRY400  # the message has all the facts
+            report = ReportFailureRequest(fence=task.fence, message=str(refused)[:2000])
         except (AggregatorError, StoreError) as error:
             log.error("work failed", error=str(error))  # noqa: TRY400  # the message has all the facts
             report = ReportFailureRequest(fence=task.fence, message=f"{type(error).__name__}: {error}"[:2000])
@@ -165,16 +177,29 @@ class Claims:
     async def _result(self, running: _Running) -> Report:
         """Works until there is an answer. A store that is away is waited for as long as the claim lives."""
         loop = asyncio.get_running_loop()
+        agree = partial(self._agree, loop, running)
         attempt = 0
         while True:
             try:
-                return await loop.run_in_executor(self._pool, self._do, running.task, running.cancel)
+                return await loop.run_in_executor(self._pool, self._do, running.task, running.cancel, agree)
             except StoreUnavailable as error:
                 if running.cancel.is_set():
                     raise Cancelled from None
                 self._log.warning("store away, trying again", fence=running.task.fence, error=str(error))
                 await asyncio.sleep(jittered(attempt))
                 attempt += 1
+
+    def _agree(self, loop: asyncio.AbstractEventLoop, running: _Running, weighings: list[Weighing]) -> list[Weighing]:
+        """Asks from the thread that works. Raises Cancelled, RefusedError."""
+        call = self._coordinator.report_weighings(running.task.fence, weighings)
+        answer = asyncio.run_coroutine_threadsafe(call, loop)
+        while True:
+            try:
+                return answer.result(_LOOK_SECONDS)
+            except TimeoutError:
+                if running.cancel.is_set():
+                    answer.cancel()
+                    raise Cancelled from None
 
     async def _renew(self) -> None:
         while True:

@@ -16,6 +16,7 @@ from trainnet.runtime.errors import WireError, describe
 from trainnet.runtime.keepalive import CLIENT_OPTIONS
 from trainnet.runtime.log import get_logger
 from trainnet.v1 import merge_pb2_grpc
+from trainnet.v1.job_pb2 import Weighing
 from trainnet.v1.merge_pb2 import (
     ClaimRequest,
     MergeTask,
@@ -24,6 +25,7 @@ from trainnet.v1.merge_pb2 import (
     ReportFailureRequest,
     ReportMergeRequest,
     ReportSumRequest,
+    ReportWeighingsRequest,
 )
 from trainnet.v1.task_pb2 import TaskKind
 
@@ -100,6 +102,13 @@ class Coordinator:
         request = RenewClaimsRequest(fences=fences)
         answer = await self._call("RenewClaims", lambda: self._stub.RenewClaims(request, **self._with()))
         return set(answer.live)
+
+    async def report_weighings(self, fence: int, weighings: Sequence[Weighing]) -> list[Weighing]:
+        """What counts of each update: what was reported first. Raises RefusedError (FAILED_PRECONDITION for a stale
+        fence)."""
+        request = ReportWeighingsRequest(fence=fence, weighings=weighings)
+        answer = await self._call("ReportWeighings", lambda: self._stub.ReportWeighings(request, **self._with()))
+        return list(answer.weighings)
 
     async def report(self, report: Report) -> None:
         """Answers a task; repeated until it was heard. Raises RefusedError (FAILED_PRECONDITION for a stale fence)."""

@@ -1,0 +1,110 @@
+"""A merge looked through before anything large is read: what its steps will be."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Sequence
+from dataclasses import dataclass
+
+from trainnet.aggregator import fold, kernels, optimizer_state, policy
+from trainnet.aggregator.codecs.choice import decoder_of
+from trainnet.aggregator.codecs.decoder import Decoder
+from trainnet.aggregator.errors import Unmergeable
+from trainnet.aggregator.objects import SMALL, Header, Objects
+from trainnet.aggregator.optimizer_state import StateFile
+from trainnet.aggregator.rules.rule import Rule, rule_of
+from trainnet.v1.artifact_pb2 import Artifact
+from trainnet.v1.job_pb2 import Weighing
+from trainnet.v1.merge_pb2 import Group, MergeWork, Term
+
+_STACK = 32 * 1024 * 1024
+"""Bytes of small updates that a rule may have in memory side by side."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A merge of which nothing is wrong that could be told beforehand."""
+
+    work: MergeWork
+    groups: list[Group]
+    """With their terms, in order."""
+    header: Header
+    decoder: Decoder
+    rule: Rule | None
+    """None for the plain mean."""
+    last: list[fold.Step]
+    """What is done with the sum of the updates."""
+    moved: frozenset[str]
+    """Tensors that an optimiser moves."""
+    state: StateFile | None
+
+    @property
+    def terms(self) -> list[Term]:
+        """In the order of the arithmetic."""
+        return [term for group in self.groups for term in fold.in_shard_order(group.terms)]
+
+    @property
+    def small(self) -> bool:
+        """Whether it may be done in memory."""
+        updates = [term.update.size_bytes for term in self.terms]
+        largest = max([self.work.base.size_bytes, *updates, self.state.size if self.state else 0])
+        return largest <= SMALL and (self.rule is None or sum(updates) <= _STACK)
+
+    def steps(self, stored: Container[int], weighings: Sequence[Weighing]) -> list[fold.Step]:
+        """All of them, with partial sums of the groups in `stored`, or with a rule by what it made of the updates."""
+        if self.rule is None:
+            return fold.merge_steps(self.groups, stored, self.last, self.decoder)
+        return fold.weighed_steps(self.terms, weighings, self.rule, self.last, self.decoder)
+
+
+def look_through(work: MergeWork, objects: Objects) -> Plan:
+    """Raises Unmergeable, StoreError, and SafetensorsError if the base cannot be read."""
+    optimizer, rule = policy.optimizer_of(work.policy), rule_of(work.policy)
+    header = header_of(work.base, objects)
+    decoder = decoder_of(work.codec, header.file)
+    groups = [group for group in sorted(work.groups, key=lambda group: group.group) if group.terms]
+    if len({group.group for group in groups}) != len(groups):
+        raise Unmergeable("a group appears twice")
+    if rule is not None:
+        # A rule sees the round's updates side by side, however they came.
+        groups = [Group(terms=[term for group in groups for term in group.terms])]
+    terms = [fold.in_shard_order(group.terms) for group in groups]
+    total = _divisor(rule, terms)
+    for ordered in terms:
+        check_sizes(ordered, decoder)
+    base = fold.AddBase(work.base.key, header.file.header_size, total)
+    if optimizer is None:
+        return Plan(work, groups, header, decoder, rule, [base], frozenset(), None)
+    if not work.optimizer_key:
+        raise Unmergeable("no key is given to write the optimiser's state to")
+    moved = optimizer_state.moved(header.file)
+    state = StateFile.of(header.file, moved, optimizer)
+    if work.HasField("optimizer_state"):
+        state.check(work.optimizer_state)
+    advance = fold.Advance(work.optimizer_state.key, len(state.header), total, optimizer)
+    return Plan(work, groups, header, decoder, rule, [advance, fold.after(base)], moved, state)
+
+
+def _divisor(rule: Rule | None, terms: list[list[Term]]) -> float | None:
+    """What the sum is divided by; None for a rule, whose factors have all in them."""
+    if rule is not None:
+        rule.check(sum(len(ordered) for ordered in terms))
+        if not rule.by_weight:
+            return None
+    total = fold.total_weight(terms)
+    return total if rule is None else None
+
+
+def header_of(base: Artifact, objects: Objects) -> Header:
+    """Raises Unmergeable for weights that no update can be added to."""
+    header = objects.header(base)
+    unknown = {tensor.dtype for tensor in header.file.tensors} - kernels.MERGED
+    if unknown:
+        raise Unmergeable(f"weights of type {', '.join(sorted(unknown))} cannot be merged")
+    return header
+
+
+def check_sizes(terms: list[Term], decoder: Decoder) -> None:
+    """Raises Unmergeable for an update that cannot hold what its check saw."""
+    for term in terms:
+        if term.update.size_bytes < decoder.data_size + 8:
+            raise Unmergeable(f"the update of shard {term.shard} is shorter than the model")
