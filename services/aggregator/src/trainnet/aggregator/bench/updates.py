@@ -6,6 +6,7 @@ import numpy as np
 
 from trainnet.aggregator.codecs.choice import decoder_of
 from trainnet.aggregator.codecs.decoder import Decoder
+from trainnet.aggregator.codecs.records import Matrix
 from trainnet.aggregator.codecs.topk import TopK
 from trainnet.aggregator.kernels import Bytes
 from trainnet.runtime.tensors import TensorFile, layout
@@ -32,14 +33,18 @@ def random_update(codec: str, elements: int, rng: np.random.Generator) -> Bytes:
         return rng.standard_normal(elements, dtype=np.float32).view(np.uint8)
     if codec == "bf16":
         return (rng.standard_normal(elements, dtype=np.float32).view(np.uint32) >> 16).astype("<u2").view(np.uint8)
-    message = CODECS[codec]
-    if codec == "int8":
-        rows = rng.integers(0, 256, (-(-elements // message.block_size), 2 + message.block_size), np.uint8)
-        rows[:, :2] = (0x80, 0x3A)  # about 0.001
-        return rows.reshape(-1)
-    topk = TopK(message.chunk_size, message.keep)
+    return random_records(CODECS[codec], elements, rng).reshape(-1)
+
+
+def random_records(codec: Codec, elements: int, rng: np.random.Generator) -> Matrix:
+    """Records of so many numbers, of about 0.001 at most."""
+    if codec.kind == codec_pb2.CODEC_KIND_INT8:
+        rows = rng.integers(0, 256, (-(-elements // codec.block_size), 2 + codec.block_size), np.uint8)
+        rows[:, :2] = (0x00, 0x37)
+        return rows
+    topk = TopK(codec.chunk_size, codec.keep)
     rows = rng.integers(0, 256, (-(-elements // topk.elements), topk.nbytes), np.uint8)
-    rows[:, :4] = (0x80, 0x3A, 0x00, 0x3B)
+    rows[:, :4] = (0x80, 0x39, 0x80, 0x3A)
     places = np.sort(np.argsort(rng.random((len(rows), topk.elements)), axis=1)[:, : topk.keep], axis=1)
     ones = np.zeros((len(rows), topk.high_bits), np.uint8)
     np.put_along_axis(ones, (places >> topk.low_bits) + np.arange(topk.keep), 1, axis=1)
@@ -47,4 +52,4 @@ def random_update(codec: str, elements: int, rng: np.random.Generator) -> Bytes:
     coded = [np.packbits(lows.reshape(len(rows), -1).astype(np.uint8), axis=1, bitorder="little")]
     coded.append(np.packbits(ones, axis=1, bitorder="little"))
     rows[:, topk.nbytes - sum(part.shape[1] for part in coded) :] = np.hstack(coded)
-    return rows.reshape(-1)
+    return rows

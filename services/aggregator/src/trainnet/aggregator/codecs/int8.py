@@ -56,5 +56,6 @@ class Int8:
         found = scratch.singles(len(records) * self.elements).reshape(len(records), self.elements)
         # In two steps: a conversion and a multiplication at once go through numpy's small buffers.
         np.copyto(found, records[:, 2:].view(np.int8))
-        np.multiply(found, widened(self._scales(records))[:, None], out=found)
+        with np.errstate(over="ignore"):  # which a check takes for what it is: not finite
+            np.multiply(found, widened(self._scales(records))[:, None], out=found)
         return found.reshape(-1)
