@@ -19,7 +19,7 @@ from sklearn.datasets import load_digits, load_iris
 
 from trainnet.v1 import dataset_pb2 as data
 from trainnet.v1 import task_pb2
-from trainnet.worker.protocol import OutputFile
+from trainnet.worker.protocol import OutputFile, input_artifacts
 from trainnet.worker.trainer.context import TaskContext
 from trainnet.worker.trainer.export.export import export
 from trainnet.worker.trainer.initialize import initialize
@@ -154,9 +154,15 @@ class Scene:
         inputs = {name: value for name, value in more.items() if isinstance(value, Path)}
         fields = {name: value for name, value in more.items() if not isinstance(value, Path)}
         inputs.setdefault("sample", self.shard(spec.architecture).path)
-        context, outputs = self._context(inputs)
-        result = initialize(task_pb2.InitializeSpec(model=spec, seed=seed, **fields), context)
-        return result.initialize, outputs
+        task = task_pb2.InitializeSpec(model=spec, seed=seed, **fields)
+        for name, path in inputs.items():
+            of_base = name in {"base_bundle", "base_frozen"}
+            artifact = getattr(task.base_parts, name.removeprefix("base_")) if of_base else getattr(task, name)
+            artifact.key = str(path)
+        # By the names that the agent gives them.
+        given = input_artifacts(task_pb2.TaskSpec(initialize=task))
+        context, outputs = self._context({name: Path(artifact.key) for name, artifact in given.items()})
+        return initialize(task, context).initialize, outputs
 
     def export(self, spec: task_pb2.ExportSpec, **inputs: Path) -> tuple[Path, dict[str, OutputFile]]:
         context, outputs = self._context(inputs)

@@ -96,7 +96,8 @@ def input_artifacts(spec: TaskSpec) -> dict[str, Artifact]:
             return {"source": spec.prepare.source}
         case "initialize":
             task = spec.initialize
-            return _present(task, "sample", "base_weights") | _present(task.base_parts, *_PARTS)
+            parts = _present(task.base_parts, *_PARTS)
+            return _present(task, "sample", "base_weights") | {f"base_{name}": part for name, part in parts.items()}
         case "train":
             return {"base": spec.train.base} | _present(spec.train, "shard") | _present(spec.train.parts, *_PARTS)
         case "evaluate":
