@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import pytest
+
 from services.coordinator.tests.running import Coordinator
 from services.coordinator.tests.scene import TTL, Scene
 from services.coordinator.tests.support import noop_spec, until
@@ -14,7 +16,7 @@ from trainnet.coordinator.storage.schema import replicas
 from trainnet.coordinator.usecases.replicas import FORGET_SECONDS, Replicas
 from trainnet.local.stack import LocalStack
 from trainnet.runtime.nats import connect
-from trainnet.v1 import job_pb2
+from trainnet.v1 import job_pb2, operator_pb2
 
 
 class Replica:
@@ -106,6 +108,33 @@ async def test_the_shared_clock_is_that_of_the_database(scene: Scene) -> None:
     before = await scene.database.time()
     await clock.look()
     assert before <= clock() <= await scene.database.time() + 1.0
+
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+async def test_what_the_operator_tells_one_replica_holds_for_the_workers_of_all(
+    infrastructure: LocalStack, coordinator: Coordinator
+) -> None:
+    worker = await coordinator.worker("ada")
+    other = Coordinator(infrastructure, coordinator.folder, database_url=coordinator.url)
+    async with other:
+        await other.operator.DrainWorker(operator_pb2.DrainWorkerRequest(name=worker.name))
+
+        async def slots() -> int:
+            return (await coordinator.operator.GetQueues(operator_pb2.GetQueuesRequest())).free_slots
+
+        async def drained() -> bool:
+            return await slots() == 0
+
+        await until(drained, "the replica that has the session hears of the drain")
+        await other.operator.DrainWorker(operator_pb2.DrainWorkerRequest(name=worker.name, undo=True))
+        await coordinator.create(noop_spec(shards=1))
+        held = await worker.take()
+        await other.operator.BanWorker(operator_pb2.BanWorkerRequest(name=worker.name))
+        await worker.hear("cancel", held.fence)
+        assert not (await worker.hear("drain")).drain.reconnect
+        assert await worker.ended() is None
+        bob = await coordinator.worker("bob")
+        assert (await bob.take()).kind == held.kind
 
 
 async def test_a_commit_here_wakes_the_other_coordinator(infrastructure: LocalStack, coordinator: Coordinator) -> None:

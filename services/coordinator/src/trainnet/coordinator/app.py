@@ -6,8 +6,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
+from trainnet.coordinator.admission import Admission
 from trainnet.coordinator.deadlines import Deadlines
 from trainnet.coordinator.housekeeping import Housekeeping
 from trainnet.coordinator.messaging.nats_auth import NatsAuth
@@ -67,8 +68,10 @@ MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 
 def _reason(error: UnknownDatabase | DatabaseAway | OperationalError) -> str:
     """What the driver said, where it did; a connection that takes too long says nothing."""
-    cause = error.orig if isinstance(error, OperationalError) else error.__cause__
-    return str(cause or error) or "the server does not answer"
+    said: BaseException = error if isinstance(error, DBAPIError) else error.__cause__ or error
+    if isinstance(said, DBAPIError):
+        said = said.orig or said
+    return str(said) or "the server does not answer"
 
 
 async def main(stop: asyncio.Event) -> None:
@@ -124,16 +127,20 @@ async def main(stop: asyncio.Event) -> None:
     deadlines = Deadlines(context)
     relay = Relay(context, nats)
     housekeeping = Housekeeping(context, leases, giving_up, sessions, Retention(context))
+    admission = Admission(workers, sessions, scheduler.wake)
     watching.workers_changed = scheduler.wake
 
     def heard(effects: Effects) -> None:
         """After each commit, here or of another replica: wake whoever it concerns."""
+        for name in effects.changed:
+            if name.startswith("workers/"):
+                admission.changed(name)  # first: what is taken back from a worker must not go out to it again
+            else:
+                watching.changed(name)
         if effects.workers_wanted:
             scheduler.wake()
         if effects.aggregators_wanted:
             merging.wake()
-        for name in effects.changed:
-            watching.changed(name)
         for worker, fence, reason in effects.cancelled:
             sessions.call_back(worker, fence, reason)
         for worker, fence, accepted, message in effects.verdicts:
@@ -187,6 +194,7 @@ async def main(stop: asyncio.Event) -> None:
         "deadlines": deadlines.run,
         "relay": relay.run,
         "peers": peers.run,
+        "admission": admission.run,
         "expire": housekeeping.expire,
         "flush": housekeeping.flush,
         "collect": housekeeping.collect,
@@ -204,6 +212,7 @@ async def main(stop: asyncio.Event) -> None:
             relay.wake()
             peers.wake()
             scheduler.wake()
+            admission.wake()
             deadlines.wake()
             for session in sessions:
                 session.send(drain=worker_pb2.Drain(reconnect=True, reason="the coordinator stops"))

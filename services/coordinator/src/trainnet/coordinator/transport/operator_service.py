@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from trainnet.coordinator.domain import names
 from trainnet.coordinator.sessions import Sessions
 from trainnet.coordinator.usecases.workers import Workers
 from trainnet.v1 import operator_pb2 as pb
@@ -33,18 +32,7 @@ class OperatorServicer(operator_pb2_grpc.OperatorServiceServicer):
         return pb.CreateJoinTokenResponse(token=await self._workers.create_join_token(request))
 
     async def DrainWorker(self, request: pb.DrainWorkerRequest, context: Any) -> pb.DrainWorkerResponse:
-        worker = await self._workers.drain(request.name, undo=request.undo)
-        session = self._sessions.get(names.id_of(request.name))
-        if session is not None:
-            session.drained = not request.undo
-        return pb.DrainWorkerResponse(worker=worker)
+        return pb.DrainWorkerResponse(worker=await self._workers.drain(request.name, undo=request.undo))
 
     async def BanWorker(self, request: pb.BanWorkerRequest, context: Any) -> pb.BanWorkerResponse:
-        session = self._sessions.get(names.id_of(request.name))
-        if session is not None:
-            session.drained = True  # first: what is taken back must not go out to it again
-        worker = await self._workers.ban(request.name)
-        if session is not None:
-            session.send(drain={"reconnect": False, "reason": "banned by the operator"})
-            session.outgoing.put_nowait(None)
-        return pb.BanWorkerResponse(worker=worker)
+        return pb.BanWorkerResponse(worker=await self._workers.ban(request.name))

@@ -2,10 +2,11 @@
 
 import hashlib
 import secrets
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, func, select, update
+from sqlalchemy import Row, bindparam, func, or_, select, update
 
 from trainnet.coordinator.domain import names
 from trainnet.coordinator.domain.states import LIVE_ATTEMPTS, Pool, TaskState
@@ -40,6 +41,11 @@ class Identity:
 def token_hash(token: str) -> str:
     """Tokens are random and long, so a plain hash is enough, and only hashes are kept."""
     return hashlib.sha256(token.encode()).hexdigest()
+
+
+_UNWANTED = select(workers.c.id, workers.c.banned).where(
+    workers.c.id.in_(bindparam("ids", expanding=True)), or_(workers.c.drained, workers.c.banned)
+)
 
 
 class Workers:
@@ -132,9 +138,15 @@ class Workers:
             await task_store.call_back(tx, names.id_of(name), self._context.clock(), "banned by the operator")
         return await self.get(name)
 
+    async def unwanted(self, ids: Collection[str]) -> dict[str, bool]:
+        """Those of the workers that are to get no work, and whether for good: banned and not only drained."""
+        async with self._context.database.read() as tx:
+            return {row.id: row.banned for row in await tx.all(_UNWANTED, {"ids": list(ids)})}
+
     async def _set(self, tx: Transaction, name: str, **values: bool) -> None:
         if not await tx.changed(update(workers).where(workers.c.id == names.id_of(name)).values(**values)):
             raise NoSuchResource(name)
+        tx.effects.changed.add(name)
 
     async def get(self, name: str) -> worker_pb2.Worker:
         async with self._context.database.read() as tx:
