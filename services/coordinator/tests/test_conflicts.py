@@ -1,6 +1,10 @@
 """PostgreSQL: transactions that meet, and a server that is killed under a coordinator at work."""
 
 import asyncio
+import os
+import re
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -21,7 +25,7 @@ from trainnet.coordinator.storage.database import Conflict, DatabaseAway
 from trainnet.coordinator.storage.opening import UnknownDatabase, open_database
 from trainnet.coordinator.storage.schema import replicas
 from trainnet.local.stack import LocalStack
-from trainnet.v1 import job_pb2, task_pb2
+from trainnet.v1 import job_pb2, task_pb2, worker_pb2
 
 postgresql_only = pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 
@@ -87,6 +91,45 @@ async def test_a_call_that_met_another_transaction_is_made_again(coordinator: Co
         await other.execute("SELECT FROM jobs WHERE id = $1 FOR UPDATE", name)
         await meeting.commit()
         assert (await cancelled).job.state == job_pb2.JOB_STATE_CANCELLED
+
+
+async def test_the_same_request_many_times_at_once_makes_one_thing(coordinator: Coordinator) -> None:
+    request = job_pb2.CreateJobRequest(request_id="the-same-one", spec=noop_spec(shards=1))
+    jobs = await asyncio.gather(*(coordinator.jobs.CreateJob(request) for _ in range(8)))
+    assert len({answer.job.name for answer in jobs}) == 1
+
+    joining = worker_pb2.RegisterRequest(
+        request_id="the-same-worker-again", join_token=coordinator.secrets.join_token, display_name="ada"
+    )
+    joined = await asyncio.gather(*(coordinator.registration.Register(joining) for _ in range(8)))
+    assert len({answer.worker for answer in joined}) == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("sqlite:///{folder}/missing/coordinator.db", "unable to open database file"),
+        ("postgresql://somebody@/nothing?host={folder}", "No such file or directory"),
+        ("{server}", "database .* does not exist"),
+    ],
+)
+async def test_a_coordinator_without_its_database_says_why_it_cannot_start(
+    infrastructure: LocalStack, postgres: PostgresServer, tmp_path: Path, url: str, words: str
+) -> None:
+    found = url.replace("{folder}", str(tmp_path)).replace("{server}", postgres.url("nothing-there"))
+    coordinator = Coordinator(infrastructure, tmp_path, database_url=found)
+    coordinator.store.close()
+    ended = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-m", "trainnet.coordinator"],
+        env={**os.environ, **coordinator.env},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert re.fullmatch(f"coordinator: TRAINNET_DATABASE_URL: .*{words}.*\n", ended.stderr), ended.stderr
 
 
 @pytest.mark.parametrize(

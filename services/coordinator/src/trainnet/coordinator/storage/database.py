@@ -24,6 +24,12 @@ class Conflict(NotNow):
     reason = "CONFLICT"
 
 
+class MadeAlready(NotNow):
+    """Another change made the same thing at the same moment and this one was undone; try again."""
+
+    reason = "CONFLICT"
+
+
 class DatabaseAway(NotNow):
     """The database cannot be reached; try again. A commit that was under way may have happened."""
 
@@ -41,7 +47,7 @@ class Effects:
     timers_set: bool = False
     """A round has to be looked at at some time that this replica may not know of yet."""
     changed: set[str] = field(default_factory=set)
-    """Names of jobs and data sets whose watchers should look again."""
+    """Names of jobs, data sets and workers: who follows them should look again."""
     verdicts: list[tuple[str, int, bool, str]] = field(default_factory=list)
     """(worker, fence, accepted, message) of checked updates."""
     cancelled: list[tuple[str, int, str]] = field(default_factory=list)
@@ -102,7 +108,8 @@ class Database(ABC):
     def write(self) -> AbstractAsyncContextManager[Transaction]:
         """Commits at the end, rolls back on an exception. Keep the network out of it: others wait.
 
-        Raises Conflict when the database undid it for the sake of another transaction, DatabaseAway when it was lost.
+        Raises Conflict when the database undid it for the sake of another transaction, MadeAlready when another one
+        made the same row, DatabaseAway when it was lost.
         """
 
     @abstractmethod

@@ -9,7 +9,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from trainnet.coordinator.storage.database import Conflict, Database, DatabaseAway, Transaction
+from trainnet.coordinator.storage.database import Conflict, Database, DatabaseAway, MadeAlready, Transaction
 
 POOL = 10
 CONNECT_SECONDS = 5.0
@@ -19,8 +19,9 @@ CLOSE_SECONDS = 2.0
 """How long close() lets transactions end that are under way."""
 
 _MET_ANOTHER = frozenset({"40001", "40P01"})
-_AWAY = ("08", "57P0", "53300")
-"""Connections that broke, servers that stop or start, and one that has no connection left."""
+_MADE_ALREADY = "23505"
+_AWAY = ("08", "57P0", "53300", "28", "3D000")
+"""Connections that broke, servers that stop or start, one that has no connection left, and one that lets nobody in."""
 
 
 @contextmanager
@@ -34,6 +35,8 @@ def told_apart() -> Iterator[None]:
         code = str(getattr(error.orig if isinstance(error, DBAPIError) else error, "sqlstate", None) or "")
         if code in _MET_ANOTHER:
             raise Conflict from error
+        if code == _MADE_ALREADY:
+            raise MadeAlready from error
         if code.startswith(_AWAY) or (isinstance(error, DBAPIError) and error.connection_invalidated):
             raise DatabaseAway from error
         raise

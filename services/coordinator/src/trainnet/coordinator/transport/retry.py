@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import grpc
 
-from trainnet.coordinator.storage.database import Conflict
+from trainnet.coordinator.storage.database import Conflict, MadeAlready
 
 T = TypeVar("T")
 
@@ -19,11 +19,12 @@ PAUSE_SECONDS = 0.02
 
 
 async def retried(call: Callable[[], Awaitable[T]]) -> T:
-    """What `call` answers, made again while it ends in a Conflict; the last one is the caller's."""
+    """What `call` answers, made again while it ends in a Conflict or in MadeAlready, after which it finds what is
+    there; the last one is the caller's."""
     for attempt in range(1, TRIES):
         try:
             return await call()
-        except Conflict:
+        except (Conflict, MadeAlready):
             await asyncio.sleep(random.uniform(0, PAUSE_SECONDS * 2**attempt))
     return await call()
 
