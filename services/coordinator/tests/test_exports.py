@@ -23,7 +23,9 @@ from services.coordinator.tests.training import (
     took,
 )
 from trainnet.coordinator.domain.states import TaskKind
+from trainnet.coordinator.sessions import Sessions
 from trainnet.coordinator.storage.schema import model_files, rounds, tasks
+from trainnet.coordinator.watching import Stopping, Watching
 from trainnet.runtime import digest
 from trainnet.v1 import dataset_pb2, job_pb2, task_pb2, worker_pb2
 
@@ -309,6 +311,21 @@ async def test_a_download_waits_for_the_folder(coordinator: Coordinator) -> None
     assert answer.exported
     assert paths(answer) == ["README.md", "model.safetensors", "plots/loss.png"]
     assert (await coordinator.job(job.name)).exported
+
+
+async def test_who_waits_is_not_told_that_nothing_comes_when_the_coordinator_stops(scene: Scene) -> None:
+    watching = Watching(scene.jobs, scene.leases, Sessions())
+    looked = asyncio.Event()
+
+    async def look() -> tuple[str, bool]:
+        looked.set()
+        return "plain files", True
+
+    waiting = asyncio.create_task(watching.settled("jobs/j", look, PATIENCE))
+    await looked.wait()
+    watching.stopping.set()
+    with pytest.raises(Stopping):
+        await asyncio.wait_for(waiting, PATIENCE)
 
 
 async def test_nobody_waits_for_a_folder_that_will_not_come(coordinator: Coordinator) -> None:

@@ -11,6 +11,7 @@ from trainnet.coordinator.domain.states import ENDED_JOBS, TaskState
 from trainnet.coordinator.sessions import LiveAttempt, Sessions
 from trainnet.coordinator.usecases.jobs import Jobs
 from trainnet.coordinator.usecases.leases import Leases
+from trainnet.runtime.errors import Unavailable
 from trainnet.v1 import job_pb2, task_pb2
 
 T = TypeVar("T")
@@ -21,6 +22,12 @@ GATHER_SECONDS = 0.1
 """Watchers hear of changes at most ten times a second."""
 
 _ENDED = {job_pb2.JobState.Value(f"JOB_STATE_{state}") for state in ENDED_JOBS}
+
+
+class Stopping(Unavailable):
+    """This coordinator stops; ask again."""
+
+    reason = "STOPPING"
 
 
 class Watching:
@@ -44,15 +51,18 @@ class Watching:
 
     async def settled(self, name: str, look: Callable[[], Awaitable[tuple[T, bool]]], seconds: float) -> T:
         """What `look` answers, asked at once and after each change of a job, as soon as it says that nothing better is
-        coming; the last answer after so many seconds, or when the coordinator stops."""
+        coming; the last answer after so many seconds. Raises Stopping when the coordinator stops before: an answer
+        ahead of its time would say that nothing comes."""
         deadline = asyncio.get_running_loop().time() + seconds
         with self._news(name) as news:
             while True:
                 news.clear()
                 answer, coming = await look()
                 left = deadline - asyncio.get_running_loop().time()
-                if not coming or left <= 0 or self.stopping.is_set():
+                if not coming or left <= 0:
                     return answer
+                if self.stopping.is_set():
+                    raise Stopping
                 await self._next(news, left)
 
     @contextmanager
