@@ -19,7 +19,7 @@ POLICIES = {
 
 
 def _rule(name: str, **numbers: float) -> MergePolicy:
-    policy = MergePolicy(rule=job_pb2.AggregationRule.Value(f"AGGREGATION_RULE_{name}"))
+    policy = MergePolicy(rule=f"AGGREGATION_RULE_{name}")
     for number, value in numbers.items():
         setattr(policy, number, value)
     return policy

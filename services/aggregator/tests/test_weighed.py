@@ -69,8 +69,8 @@ def expected(model: Model, base: bytes, updates: list[bytes], policy: MergePolic
                 continue
             product = np.frombuffer(data[length:][tensor.begin : tensor.end], kind).astype("f8") * item.factor
             sums[row] = product if sums[row] is None else sums[row] + product
-        rows = [np.zeros(tensor.count) if row is None else row for row in sums.values()]
-        result = rows[0]
+        rows: list[Any] = [np.zeros(tensor.count) if row is None else row for row in sums.values()]
+        result: Any = rows[0]
         if rule.by_coordinate:
             rows = list(np.sort(rows, axis=0))
             drop = (len(rows) - 1) // 2 if rule.drop is None else rule.drop

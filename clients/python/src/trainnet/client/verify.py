@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 
 from trainnet.client._codecs import FLOATS, KINDS, Doubles, Tensors, Update, check_known, numbers, width
 from trainnet.client._optimizers import KNOWN, Optimizer
+from trainnet.client._rules import Rule
+from trainnet.client._sums import Groups, Mean, Weighed
 from trainnet.client._verify_source import Source, VerifyError
 from trainnet.v1 import codec_pb2
 from trainnet.v1.codec_pb2 import Codec
@@ -26,17 +28,14 @@ from trainnet.v1.job_pb2 import ManifestEntry, MergeStrategy, Round
 
 __all__ = ["Progress", "Verification", "VerifyError", "verify_round"]
 
-# Elements of a stretch: three fp64 arrays of this length are the memory of a verification.
-_STRETCH = 1 << 20
-
 
 @dataclass(frozen=True)
 class Verification:
     """What a recompute found."""
 
     matches: bool
-    """The recomputed files have the round's merged_sha256 and optimizer_state_sha256, and every input the digest that
-    the round names."""
+    """The recomputed files have the round's merged_sha256 and optimizer_state_sha256, every input the digest that the
+    round names, and its rule made of the updates what the manifest says."""
     sha256: str
     """Of the recomputed file, in hex."""
     expected_sha256: str
@@ -47,6 +46,8 @@ class Verification:
     state_sha256: str = ""
     """Of the recomputed state of the optimiser, in hex; empty where the policy has none."""
     expected_state_sha256: str = ""
+    wrong_weighings: tuple[str, ...] = field(default=())
+    """What the manifest says of the policy's rule that its updates do not give, in words."""
 
 
 Progress = Callable[[int, int], None]
@@ -61,6 +62,7 @@ def verify_round(found: Round, progress: Progress | None = None) -> Verification
         name = MergeStrategy.Name(found.merge.strategy) if found.merge.strategy in MergeStrategy.values() else "a newer"
         raise VerifyError(f"{found.name} was merged by {name} strategy, which this client does not know: update it")
     check_known(found.codec)
+    rule = Rule.of(found)
     inputs = [found.base, *(entry.update for entry in found.manifest)]
     if found.HasField("base_optimizer_state"):
         inputs.append(found.base_optimizer_state)
@@ -84,16 +86,17 @@ def verify_round(found: Round, progress: Progress | None = None) -> Verification
         state = Source("optimizer state", found.base_optimizer_state, count)
     read = [base, *sources.values(), *([state] if state else [])]
     try:
-        sha256, state_sha256 = _recompute(
-            base, sources, found.codec, _groups(found.manifest, found.group_size), Optimizer.of(found.merge), state
+        groups = _groups(found.manifest, found.group_size)
+        sha256, state_sha256, problems = _recompute(
+            base, sources, found.codec, rule or groups, Optimizer.of(found.merge), state
         )
         wrong = tuple(source.name for source in read if not source.digest_matches())
     finally:
         for source in read:
             source.close()
-    matches = (sha256, state_sha256) == (found.merged_sha256, found.optimizer_state_sha256) and not wrong
+    matches = (sha256, state_sha256) == (found.merged_sha256, found.optimizer_state_sha256)
     return Verification(
-        matches,
+        matches and not wrong and not problems,
         sha256,
         found.merged_sha256,
         len(sources),
@@ -101,10 +104,11 @@ def verify_round(found: Round, progress: Progress | None = None) -> Verification
         wrong,
         state_sha256,
         found.optimizer_state_sha256,
+        tuple(problems),
     )
 
 
-def _groups(manifest: Any, group_size: int) -> list[list[tuple[int, float]]]:
+def _groups(manifest: Any, group_size: int) -> Groups:
     """(shard, weight) of every group, in order."""
     groups: dict[int, list[tuple[int, float]]] = {}
     entries: list[ManifestEntry] = sorted(manifest, key=lambda entry: entry.shard)
@@ -118,44 +122,26 @@ def _recompute(
     base: Source,
     sources: dict[int, Source],
     codec: Codec,
-    groups: list[list[tuple[int, float]]],
+    how: Rule | Groups,
     optimizer: Optimizer | None,
     state: Source | None,
-) -> tuple[str, str]:
-    """SHA-256 of the merged weights, and of the optimiser's new state where there is one."""
-    total_weight = 0.0
-    for group in groups:
-        for _, weight in group:
-            total_weight = total_weight + weight
-    if not total_weight > 0:
-        raise VerifyError("the updates have no weight: every shard has 0 examples")
+) -> tuple[str, str, list[str]]:
+    """SHA-256 of the merged weights, and of the optimiser's new state where there is one; and what is wrong with the
+    weighings of a rule."""
     header = base.read_header()
     tensors = _tensors(header)
     buffers = _buffers(header) if codec.kind in (codec_pb2.CODEC_KIND_INT8, codec_pb2.CODEC_KIND_TOPK) else set()
-    updates = {shard: Update(source, codec, tensors, buffers) for shard, source in sources.items()}
+    updates = {shard: Update(source, codec, tensors, buffers) for shard, source in sorted(sources.items())}
     for shard, source in sources.items():
         if _tensors(source.read_header()) != updates[shard].tensors(tensors):
             raise VerifyError(f"the update of {source.name} has other tensors than the base, or another codec")
+    means = Weighed(how, updates) if isinstance(how, Rule) else Mean(how, updates)
     merged, states = hashlib.sha256(header), _States(optimizer, state, header, tensors)
     with np.errstate(all="ignore"):
-        for name, dtype, count in _stretches(tensors):
-            total: Doubles | None = None
-            for group in groups:
-                subtotal: Doubles | None = None
-                for shard, weight in group:
-                    product = updates[shard].next(name, dtype, count)
-                    product *= weight
-                    if subtotal is not None:
-                        subtotal = subtotal + product
-                    else:
-                        subtotal = product + 0.0 if updates[shard].sparse(name) else product
-                assert subtotal is not None
-                total = subtotal if total is None else total + subtotal
-            assert total is not None
-            total /= total_weight
-            step = states.step(name, total)
+        for name, dtype, count in _stretches(tensors, means.stretch):
+            step = states.step(name, means.next(name, dtype, count))
             merged.update(_result(base.read(count * width(dtype)), step, dtype))
-    return merged.hexdigest(), states.sha256()
+        return merged.hexdigest(), states.sha256(), means.problems()
 
 
 class _States:
@@ -214,12 +200,12 @@ def _tensors(header: bytes) -> Tensors:
     return found
 
 
-def _stretches(tensors: Tensors) -> Iterator[tuple[str, str, int]]:
+def _stretches(tensors: Tensors, most: int) -> Iterator[tuple[str, str, int]]:
     """(tensor, dtype, elements) of runs that fit in memory; together, all of the data in file order."""
     for begin, end, dtype, name, _ in tensors:
         left = (end - begin) // width(dtype)
         while left:
-            taken = min(left, _STRETCH)
+            taken = min(left, most)
             yield name, dtype, taken
             left -= taken
 
