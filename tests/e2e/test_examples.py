@@ -68,7 +68,9 @@ def test_lora_language_model(stack: Path, tmp_path: Path) -> None:
     changed, parameters = (int(_figure(said.replace(",", ""), rf"changed {at}")) for at in (r"(\d+)", r"\d+ of (\d+)"))
     assert changed * 20 < parameters
     before, after = _figure(said, r"proverbs: (\S+) before"), _figure(said, r"before, (\S+) after")
-    assert after < before * 0.8
+    # The base reads proverbs by its own tokenizer: a new one would leave it guessing among all 2000 tokens.
+    assert before < 400
+    assert after < before * 0.95
     assert "A wise man" in said
 
 
