@@ -12,6 +12,8 @@ from typer.testing import CliRunner
 
 from trainnet.cli.main import app
 from trainnet.local.bench import fashion
+from trainnet.local.bench.bare import BareProcess
+from trainnet.local.errors import LocalError
 
 
 def write_idx(folder: Path, part: str, count: int) -> None:
@@ -59,3 +61,13 @@ def test_a_worker_beside_a_bare_loop(architecture: str, knobs: list[str]) -> Non
 def test_an_architecture_that_is_not_there() -> None:
     done = CliRunner().invoke(app, ["bench", "worker", "--architecture", "noop"])
     assert (done.exit_code, "--architecture: 'noop' is none of bert, cnn" in done.stderr) == (1, True)
+
+
+def test_a_bare_loop_that_dies_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(LocalError, match="the bare loop died"):
+        BareProcess(tmp_path)
+
+
+def test_help_tells_of_benchmarks_alone() -> None:
+    done = CliRunner().invoke(app, ["bench", "--help"])
+    assert (done.exit_code, "prepare" in done.stdout, "completion" in done.stdout) == (0, True, False)

@@ -136,9 +136,13 @@ def table(endpoints: Endpoints, workers: int, aggregators: int, seconds: float) 
     rows.add_row("coordinator", endpoints.grpc, "gRPC")
     rows.add_row("messages", endpoints.nats, "NATS")
     rows.add_row("objects", endpoints.s3, "S3")
-    rows.add_row("running", f"{workers} workers, {aggregators} aggregator{'s' * (aggregators > 1)}", "")
+    rows.add_row("running", f"{_count(workers, 'worker')}, {_count(aggregators, 'aggregator')}", "")
     rows.add_row("data", endpoints.data_dir, "logs/ and endpoints.json are there")
     return rows
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def next_step(data_dir: str) -> str:

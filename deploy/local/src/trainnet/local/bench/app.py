@@ -8,7 +8,9 @@ from trainnet.local.bench.prepare import prepare
 from trainnet.local.bench.rounds import rounds
 from trainnet.local.bench.worker import worker
 
-app = typer.Typer(help="Measure rounds, merges, preparation and training on this machine.", no_args_is_help=True)
+app = typer.Typer(
+    help="Measure rounds, merges, preparation and training on this machine.", no_args_is_help=True, add_completion=False
+)
 app.command("rounds")(rounds)
 app.command("merge")(merge)
 app.command("worker")(worker)

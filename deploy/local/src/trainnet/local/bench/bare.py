@@ -16,6 +16,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 
+from trainnet.local.errors import LocalError
 from trainnet.v1.task_pb2 import ModelSpec
 from trainnet.worker.trainer.models import Model, build_model
 
@@ -58,7 +59,10 @@ class Loop:
 
 
 class BareProcess:
-    """The other side: starts one, waits until it is ready, and asks it. Its end is the end of the `with`."""
+    """The other side: starts one, waits until it is ready, and asks it. Its end is the end of the `with`.
+
+    Raises LocalError when the process dies; what it said stands on stderr.
+    """
 
     def __init__(self, folder: Path, threads: int = 1) -> None:
         self._process = subprocess.Popen(
@@ -67,7 +71,11 @@ class BareProcess:
             stdout=subprocess.PIPE,
             text=True,
         )
-        self._answer()
+        try:
+            self._answer()
+        except LocalError:
+            self.__exit__()
+            raise
 
     def start(self, steps: int) -> None:
         """Begins; `result` waits."""
@@ -87,7 +95,10 @@ class BareProcess:
 
     def _answer(self) -> list[float]:
         assert self._process.stdout is not None
-        found: list[float] = json.loads(self._process.stdout.readline())
+        line = self._process.stdout.readline()
+        if not line:
+            raise LocalError("the bare loop died: what it said stands above")
+        found: list[float] = json.loads(line)
         return found
 
     def __enter__(self) -> Self:

@@ -4,8 +4,10 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any
 
 import typer
@@ -25,6 +27,7 @@ from trainnet.v1 import job_pb2, merge_pb2
 # The first round warms processes and caches, the second is the result.
 ROUNDS = 2
 
+_BENCH_SECONDS = 600.0
 _NAMES = {"diloco": "nesterov"}
 """What people call differently than the contract."""
 
@@ -76,19 +79,8 @@ def peak_rss_bytes(stack: LocalStack) -> int:
 
 def kernel_bytes_per_s(updates: int, strategy: str) -> float:
     """The aggregator's arithmetic alone, without a store, in a process of its own."""
-    command = [
-        sys.executable,
-        "-m",
-        "trainnet.aggregator.bench",
-        "kernel",
-        "--json",
-        "--updates",
-        str(min(updates, 16)),
-        "--strategy",
-        _NAMES.get(strategy, strategy),
-    ]
-    answer = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
-    return float(json.loads(answer.stdout)["kernel_bytes_per_s"])
+    arguments = ["--updates", str(min(updates, 16)), "--strategy", _NAMES.get(strategy, strategy)]
+    return float(_aggregator_bench("kernel", *arguments)["kernel_bytes_per_s"])
 
 
 def fold_rates(stack: LocalStack, found: job_pb2.Round, merge_policy: job_pb2.MergePolicy) -> dict[str, float]:
@@ -100,21 +92,34 @@ def fold_rates(stack: LocalStack, found: job_pb2.Round, merge_policy: job_pb2.Me
     work = merge_pb2.MergeWork(
         base=found.base, groups=[merge_pb2.Group(terms=terms)], policy=merge_policy, optimizer_state=state
     )
-    answer = subprocess.run(
-        [sys.executable, "-m", "trainnet.aggregator.bench", "fold", "--json"],
-        check=True,
-        input=json_format.MessageToJson(work),
-        capture_output=True,
-        text=True,
-        timeout=600,
-        env={
-            **os.environ,
-            "TRAINNET_S3_ENDPOINT": f"{HOST}:{stack.ports.s3}",
-            "TRAINNET_S3_ACCESS_KEY": stack.secrets.s3_access_key,
-            "TRAINNET_S3_SECRET_KEY": stack.secrets.s3_secret_key,
-            "TRAINNET_S3_BUCKET": weed.BUCKET,
-        },
-    )
+    store = {
+        "TRAINNET_S3_ENDPOINT": f"{HOST}:{stack.ports.s3}",
+        "TRAINNET_S3_ACCESS_KEY": stack.secrets.s3_access_key,
+        "TRAINNET_S3_SECRET_KEY": stack.secrets.s3_secret_key,
+        "TRAINNET_S3_BUCKET": weed.BUCKET,
+    }
+    return _aggregator_bench("fold", work=json_format.MessageToJson(work), settings=store)
+
+
+def _aggregator_bench(
+    name: str, *arguments: str, work: str = "", settings: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, float]:
+    """What a benchmark of the aggregator's own answers, in a process of its own. Raises LocalError."""
+    try:
+        answer = subprocess.run(
+            [sys.executable, "-m", "trainnet.aggregator.bench", name, "--json", *arguments],
+            check=True,
+            input=work,
+            capture_output=True,
+            text=True,
+            timeout=_BENCH_SECONDS,
+            env={**os.environ, **settings},
+        )
+    except subprocess.CalledProcessError as error:
+        said = (error.stderr.strip().splitlines() or ["it did not say why"])[-1]
+        raise LocalError(f"the aggregator's benchmark `{name}` failed: {said}") from None
+    except subprocess.TimeoutExpired:
+        raise LocalError(f"the aggregator's benchmark `{name}` took more than {_BENCH_SECONDS:g} s") from None
     rates: dict[str, float] = json.loads(answer.stdout)
     return rates
 

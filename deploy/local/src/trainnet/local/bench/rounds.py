@@ -65,8 +65,10 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 def measure(folder: Path, workers: int, count: int, params: int) -> dict[str, object]:
     """Runs the job on a stack of its own and answers the figures that `--json` prints."""
-    with LocalStack(folder, workers=workers, log_level="warning") as stack:
-        client = Client(stack.endpoints.grpc, stack.endpoints.token)
+    with (
+        LocalStack(folder, workers=workers, log_level="warning") as stack,
+        Client(stack.endpoints.grpc, stack.endpoints.token) as client,
+    ):
         job = client.train(
             None,
             architecture="noop",

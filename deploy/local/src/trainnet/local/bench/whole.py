@@ -43,8 +43,10 @@ def measure(console: Console, data_dir: Path | None, *, workers: int, rounds: in
         # Before and after the job: the machine's speed is not the same all the time.
         bare = [_bare(folder / "bare", steps, processes, status.update)]
         status.update("starting the stack")
-        with LocalStack(folder / "stack", workers=workers, log_level="warning") as stack:
-            client = Client(stack.endpoints.grpc, stack.endpoints.token)
+        with (
+            LocalStack(folder / "stack", workers=workers, log_level="warning") as stack,
+            Client(stack.endpoints.grpc, stack.endpoints.token) as client,
+        ):
             status.update("uploading and inspecting")
             dataset = client.datasets.upload(folder / "fashion.parquet", "label", name="Fashion-MNIST")
             dataset.wait()

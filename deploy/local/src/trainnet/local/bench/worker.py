@@ -16,6 +16,7 @@ from rich.console import Console
 
 from trainnet.local.errors import LocalError
 from trainnet.local.terminal import fail
+from trainnet.worker.errors import TaskError
 
 
 def worker(
@@ -49,6 +50,8 @@ def worker(
             )
     except LocalError as error:
         fail(error)
+    except TaskError as error:
+        fail(LocalError(f"the worker cannot do this: {error.message}"))
     if json:
         print(json_module.dumps(result))
         return
