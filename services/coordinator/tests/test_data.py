@@ -135,6 +135,15 @@ async def test_a_data_set_whose_bytes_could_not_be_deleted_can_be_deleted_again(
     assert (await scene.rows(datasets), keys(scene.store, [f"{name}/"])) == ([], [])
 
 
+async def test_a_deletion_that_broke_off_is_finished(scene: Scene) -> None:
+    worker = await scene.worker()
+    name = await ready(scene, worker)
+    with pytest.raises(StoreAway):
+        await Datasets(without_store(scene)).delete(name)
+    assert await scene.datasets.forget_unfinished() == 1
+    assert (await scene.rows(datasets), keys(scene.store, [f"{name}/"])) == ([], [])
+
+
 # --- plans ---
 
 

@@ -156,6 +156,15 @@ async def test_what_nobody_finished_to_upload_goes_after_its_time(scene: Scene) 
     assert list(scene.store.list_uploads(f"{stale.name}/")) == []
 
 
+async def test_a_deletion_that_broke_off_is_finished(scene: Scene) -> None:
+    name, whole = await ready(scene), await ready(scene)
+    with pytest.raises(StoreAway):
+        await Models(without_store(scene)).delete(name)
+    assert await scene.models.forget_unfinished() == 1
+    assert [names.uploaded_model(row.id) for row in await scene.rows(models)] == [whole]
+    assert keys(scene.store, [f"{name}/"]) == []
+
+
 async def test_what_became_whole_meanwhile_stays(scene: Scene) -> None:
     name = await ready(scene)
     await scene.models.delete(name, unfinished=True)

@@ -127,7 +127,7 @@ class Housekeeping:
                 return
 
     async def sweep(self, stop: asyncio.Event) -> None:
-        """A page of the store's uploads at a time, for ever, and what owners never finished to upload."""
+        """A page of the store's uploads at a time, for ever, and what owners never finished to upload or to delete."""
         while not await wait_or_stop(stop, SWEEP_SECONDS):
             try:
                 passes = [await self._sweeping.sweep(), await self._leftovers.sweep()]
@@ -139,7 +139,9 @@ class Housekeeping:
             if objects or unfinished:
                 self._log.info("removed uploads that nothing knows of", objects=objects, unfinished=unfinished)
             if any(forgotten):
-                self._log.info("removed what nobody finished to upload", datasets=forgotten[0], models=forgotten[1])
+                self._log.info(
+                    "removed what nobody finished to upload or to delete", datasets=forgotten[0], models=forgotten[1]
+                )
 
     async def collect(self, stop: asyncio.Event) -> None:
         while not await wait_or_stop(stop, COLLECT_SECONDS):

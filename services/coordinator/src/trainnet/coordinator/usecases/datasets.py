@@ -38,7 +38,7 @@ PAGE_BYTES = 1024 * 1024
 class Datasets:
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._sources = Sources(context, datasets, "datasets", names.source_key)
+        self._sources = Sources(context, datasets, "datasets", names.source_key, datasets.c.deleting)
 
     async def create(
         self, request: dataset_pb2.CreateDatasetRequest
@@ -115,11 +115,12 @@ class Datasets:
 
     async def delete(self, name: str, *, unfinished: bool = False) -> None:
         """Removes the bytes, then the rows: as long as bytes are left, the data set is there to be deleted again. No
-        job may begin with it from the first moment on. With `unfinished`, only where it is not uploaded yet."""
+        job may begin with it from the first moment on. With `unfinished`, only where it is not uploaded yet or its
+        deletion broke off."""
         now = self._context.clock()
         async with self._context.database.write() as tx:
             row, heir = await self._with_heir(tx, name)
-            if unfinished and row.state != DatasetState.UPLOADING:
+            if unfinished and row.state != DatasetState.UPLOADING and not row.deleting:
                 return
             using = await tx.one(
                 select(jobs.c.id).where(jobs.c.dataset == row.id, jobs.c.state.not_in(tuple(ENDED_JOBS)))
@@ -141,7 +142,7 @@ class Datasets:
             await tx.execute(delete(datasets).where(datasets.c.id == row.id))
 
     async def forget_unfinished(self) -> int:
-        """Deletes what nobody finished to upload; answers how many."""
+        """Deletes what nobody finished to upload or to delete; answers how many."""
         names_ = await self._sources.unfinished()
         for name in names_:
             with suppress(NoSuchResource):  # another replica was quicker

@@ -22,7 +22,9 @@ from trainnet.v1 import artifact_pb2, model_pb2
 class Models:
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._sources = Sources(context, models, "models", names.model_source_key)
+        self._sources = Sources(
+            context, models, "models", names.model_source_key, models.c.state == ModelState.DELETING
+        )
 
     async def create(
         self, request: model_pb2.CreateModelRequest
@@ -57,10 +59,11 @@ class Models:
 
     async def delete(self, name: str, *, unfinished: bool = False) -> None:
         """Removes the bytes, then the row: as long as bytes are left, the model is there to be deleted again. No job
-        may begin with it from the first moment on. With `unfinished`, only where it is not uploaded yet."""
+        may begin with it from the first moment on. With `unfinished`, only where it is not uploaded yet
+        or its deletion broke off."""
         async with self._context.database.write() as tx:
             row = await self._sources.find(tx, name, lock=True)
-            if unfinished and row.state != ModelState.UPLOADING:
+            if unfinished and row.state not in (ModelState.UPLOADING, ModelState.DELETING):
                 return
             using = await tx.one(
                 select(jobs.c.id).where(jobs.c.base_model == row.id, jobs.c.state.not_in(tuple(ENDED_JOBS)))
@@ -73,7 +76,7 @@ class Models:
             await remove(tx, models, id=row.id)
 
     async def forget_unfinished(self) -> int:
-        """Deletes what nobody finished to upload; answers how many."""
+        """Deletes what nobody finished to upload or to delete; answers how many."""
         names_ = await self._sources.unfinished()
         for name in names_:
             with suppress(NoSuchResource):  # another replica was quicker

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import Row, Table, select
+from sqlalchemy import ColumnElement, Row, Table, and_, or_, select
 
 from trainnet.coordinator.domain import names
 from trainnet.coordinator.storage.database import Transaction
@@ -23,10 +23,19 @@ Request = dataset_pb2.CreateDatasetRequest | model_pb2.CreateModelRequest
 
 
 class Sources:
-    """The rows of one table whose `source_…` columns are an upload; `collection` is what their names begin with."""
+    """The rows of one table whose `source_…` columns are an upload; `collection` is what their names begin with,
+    `deleting` tells those whose deletion began."""
 
-    def __init__(self, context: Context, table: Table, collection: str, key_of: Callable[[str], str]) -> None:
+    def __init__(
+        self,
+        context: Context,
+        table: Table,
+        collection: str,
+        key_of: Callable[[str], str],
+        deleting: ColumnElement[bool],
+    ) -> None:
         self._context = context
+        self._deleting = deleting
         self._table = table
         self._collection = collection
         self._key_of = key_of
@@ -102,11 +111,11 @@ class Sources:
             raise StoreAway(f"{name} is not deleted whole, delete it again: {error}") from error
 
     async def unfinished(self) -> list[str]:
-        """Names of those that nobody finished to upload for as long as the operator's patience lasts."""
+        """Names of those that nobody finished to upload for as long as the operator's patience lasts, or to delete."""
         before = self._context.clock() - self._context.settings.upload_patience
         query = (
             select(self._table.c.id)
-            .where(self._table.c.state == UPLOADING, self._table.c.created < before)
+            .where(or_(and_(self._table.c.state == UPLOADING, self._table.c.created < before), self._deleting))
             .order_by(self._table.c.created)
             .limit(BATCH)
         )
