@@ -19,6 +19,8 @@ class Recipe:
     epochs: int = 1
     settings: tuple[tuple[str, Any], ...] = ()
     merge: str = "fedavg"
+    asked: tuple[tuple[str, Any], ...] = ()
+    """Further arguments of `Client.train`."""
 
     def start(self, client: Client, dataset: Dataset | None = None, name: str = "") -> Job:
         return client.train(
@@ -30,6 +32,7 @@ class Recipe:
             hyperparameters=dict(self.settings),
             merge=self.merge,
             name=name or None,
+            **dict(self.asked),
         )
 
 
