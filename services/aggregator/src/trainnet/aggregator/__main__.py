@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
-# Nothing here calls BLAS; its pool of threads would only cost memory. Read when numpy is imported.
+# The threads of a merge share its slices already; a pool of BLAS's own would only cost memory. Read when numpy is
+# imported.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 

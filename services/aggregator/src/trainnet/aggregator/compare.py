@@ -22,7 +22,7 @@ MOST_UPDATES = 4096
 """Their products take 128 MiB; more is refused."""
 
 
-class _Products:
+class Products:
     """The sums of products over stretches of the model; one per thread."""
 
     def __init__(self, terms: Sequence[AddTerm], max_elements: int) -> None:
@@ -48,7 +48,7 @@ def compare(
     _check_count(terms)
     largest = max((where.count for where in slices), default=1)
     threads = max(1, min(threads, largest, len(terms) * largest // BLOCK))
-    team = [_Products(terms, -(-largest // threads)) for _ in range(threads)]
+    team = [Products(terms, -(-largest // threads)) for _ in range(threads)]
     with (
         ThreadPoolExecutor(threads, thread_name_prefix="compare") as pool,
         read_ahead(store, terms, slices, depth=2 * len(terms), cancel=cancel) as ahead,
@@ -68,7 +68,7 @@ def compare(
 def compare_in_memory(terms: Sequence[AddTerm], files: Sequence[Bytes], slices: Sequence[Slice]) -> Gram:
     """The same of whole files."""
     _check_count(terms)
-    products = _Products(terms, max((where.count for where in slices), default=1))
+    products = Products(terms, max((where.count for where in slices), default=1))
     for where in slices:
         places = [place_of(term, where) for term in terms]
         products.add([file[begin:end] for file, (begin, end) in zip(files, places, strict=True)], where)

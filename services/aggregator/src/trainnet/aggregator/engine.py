@@ -21,7 +21,7 @@ from trainnet.aggregator.codecs.choice import decoder_of
 from trainnet.aggregator.compare import compare, compare_in_memory
 from trainnet.aggregator.errors import Cancelled
 from trainnet.aggregator.folder import Folder
-from trainnet.aggregator.objects import SMALL, Header, Objects
+from trainnet.aggregator.objects import SMALL, Objects
 from trainnet.aggregator.output import Output
 from trainnet.aggregator.pipeline import Timings
 from trainnet.aggregator.plan import Plan, check_sizes, header_of, look_through
@@ -32,7 +32,6 @@ from trainnet.v1.artifact_pb2 import Artifact
 from trainnet.v1.job_pb2 import Weighing
 from trainnet.v1.merge_pb2 import MergeWork, SumWork
 
-_STACKED = 16  # slices that all updates of a rule have together, and as many that are read ahead
 _AT_ONCE = 16  # small updates read side by side
 
 
@@ -96,14 +95,15 @@ class Engine:
         Raises Cancelled, Unmergeable, StoreError.
         """
         plan, stop = look_through(work, self._objects), cancel or threading.Event()
-        weighings, timings = self._weighings(plan, round_name, agree, stop)
+        weighings, timings = self.weighings(plan, stop, round_name, agree)
         outcome = (self._merge_small if plan.small else self._merge_large)(plan, weighings, stop)
         return replace(outcome, timings={**outcome.timings, **timings})
 
-    def _weighings(
-        self, plan: Plan, round_name: str, agree: Agree, cancel: threading.Event
+    def weighings(
+        self, plan: Plan, cancel: threading.Event, round_name: str, agree: Agree
     ) -> tuple[list[Weighing], dict[str, float]]:
-        """What counts of each update, by shard, and the seconds that it took; nothing without a rule."""
+        """What counts of each update, by shard, and the seconds that it took; nothing without a rule. Raises Cancelled,
+        Unmergeable, StoreError."""
         rule, terms = plan.rule, plan.terms
         if rule is None:
             return [], {}
@@ -121,7 +121,7 @@ class Engine:
             files = [np.frombuffer(data, np.uint8) for data in self._read_small([term.update for term in plan.terms])]
             slices = layout.cut(plan.header.file.tensors, SMALL, SMALL)
             return compare_in_memory(terms, files, slices)
-        slices = self._slices(plan.header, most=self._stacked(plan, len(terms)))
+        slices = plan.compared_slices(self._slice_bytes)
         return compare(self._store, terms, slices, threads=self._threads, cancel=cancel)
 
     def sum(self, work: SumWork, cancel: threading.Event | None = None) -> SumOutcome:
@@ -134,28 +134,11 @@ class Engine:
             decoder = decoder_of(work.codec, header.file)
             check_sizes(terms, decoder)
             steps = fold.sum_steps(terms, decoder)
-            slices = self._slices(header)
+            file, most = header.file, self._slice_bytes
+            slices = layout.cut(file.tensors, most, most // 4, header_size=file.header_size)
             start, stop = partials.header(elements), cancel or threading.Event()
             self._stream(work.key, partials.size(elements), start, steps, slices, stop)
         return SumOutcome(work.key, partials.size(elements))
-
-    def _slices(
-        self, header: Header, moved: frozenset[str] = frozenset(), *, element_bytes: int = 4, most: int | None = None
-    ) -> list[layout.Slice]:
-        """Slices whose elements fit a read buffer with `element_bytes` each, and which have `most` bytes."""
-        most = most or self._slice_bytes
-        return layout.cut(
-            header.file.tensors,
-            most,
-            most // element_bytes,
-            header_size=header.file.header_size,
-            stateful=moved,
-        )
-
-    def _stacked(self, plan: Plan, updates: int) -> int:
-        """Bytes of a slice of which that many updates are in memory side by side."""
-        shorter = max(1, _data_size(plan.header) // max(1, plan.decoder.data_size))  # by the codec
-        return min(self._slice_bytes, shorter * layout.round_down(_STACKED * self._slice_bytes // max(1, updates)))
 
     def _merge_large(self, plan: Plan, weighings: Sequence[Weighing], cancel: threading.Event) -> MergeOutcome:
         work, header, groups, state = plan.work, plan.header, plan.groups, plan.state
@@ -164,14 +147,8 @@ class Engine:
         if len(groups) > 1:
             stored = {group.group for group in groups if partials.exists(self._store, group.partial_key, elements)}
         steps = plan.steps(stored, weighings)
-        # A second sum takes memory, so slices get shorter; their fp64 partial sums then fill a read buffer. So may the
-        # states of their elements.
-        element_bytes = max(8 if len(groups) > 1 else 4, state.row_bytes if state else 0)
-        stacked = max((len(step.terms) for step in steps if isinstance(step, fold.Combine)), default=0)
-        slices = self._slices(
-            header, plan.moved, element_bytes=element_bytes, most=self._stacked(plan, stacked) if stacked else None
-        )
-        size = header.file.header_size + _data_size(header)
+        slices = plan.slices(steps, self._slice_bytes)
+        size = header.file.header_size + plan.data_size
         states = Output(self._store, work.optimizer_key, state.size) if state else None
         with states or nullcontext():
             if state and states:
@@ -275,11 +252,6 @@ def _apply(
 
 
 _NOTHING = np.zeros(0, np.uint8)
-
-
-def _data_size(header: Header) -> int:
-    tensors = header.file.tensors
-    return tensors[-1].end if tensors else 0
 
 
 def _seconds(timings: Timings) -> dict[str, float]:

@@ -86,6 +86,11 @@ def round_down(size: int) -> int:
     return max(64, 1 << (max(1, size).bit_length() - 1))
 
 
+def data_size(tensors: Sequence[TensorInfo]) -> int:
+    """Bytes of a data section."""
+    return tensors[-1].end if tensors else 0
+
+
 def element_count(tensors: Iterable[TensorInfo]) -> int:
     """Elements of a model."""
     return sum(tensor.count for tensor in tensors)

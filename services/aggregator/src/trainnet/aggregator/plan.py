@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
-from trainnet.aggregator import fold, kernels, optimizer_state, policy
+from trainnet.aggregator import fold, kernels, layout, optimizer_state, policy
 from trainnet.aggregator.codecs.choice import decoder_of
 from trainnet.aggregator.codecs.decoder import Decoder
 from trainnet.aggregator.errors import Unmergeable
@@ -18,6 +18,9 @@ from trainnet.v1.merge_pb2 import Group, MergeWork, Term
 
 _STACK = 32 * 1024 * 1024
 """Bytes of small updates that a rule may have in memory side by side."""
+
+_STACKED = 16
+"""Slices that the updates have together where they are side by side; as many are read ahead."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +52,39 @@ class Plan:
         largest = max([self.work.base.size_bytes, *updates, self.state.size if self.state else 0])
         return largest <= SMALL and (self.rule is None or sum(updates) <= _STACK)
 
+    @property
+    def data_size(self) -> int:
+        """Bytes of the merged weights behind their header."""
+        return layout.data_size(self.header.file.tensors)
+
     def steps(self, stored: Container[int], weighings: Sequence[Weighing]) -> list[fold.Step]:
         """All of them, with partial sums of the groups in `stored`, or with a rule by what it made of the updates."""
         if self.rule is None:
             return fold.merge_steps(self.groups, stored, self.last, self.decoder)
         return fold.weighed_steps(self.terms, weighings, self.rule, self.last, self.decoder)
+
+    def slices(self, steps: Sequence[fold.Step], slice_bytes: int) -> list[layout.Slice]:
+        """What the steps are done for one by one; each has at most `slice_bytes`."""
+        # A second sum takes memory, so slices get shorter; their fp64 partial sums then fill a read buffer. So may the
+        # states of their elements.
+        element_bytes = max(8 if len(self.groups) > 1 else 4, self.state.row_bytes if self.state else 0)
+        combined = max((len(step.terms) for step in steps if isinstance(step, fold.Combine)), default=0)
+        most = self._side_by_side(combined, slice_bytes) if combined else slice_bytes
+        return self._cut(most, most // element_bytes, self.moved)
+
+    def compared_slices(self, slice_bytes: int) -> list[layout.Slice]:
+        """Those of the pass that compares all updates."""
+        most = self._side_by_side(len(self.terms), slice_bytes)
+        return self._cut(most, most // 4, frozenset())
+
+    def _side_by_side(self, updates: int, slice_bytes: int) -> int:
+        """Bytes of a slice of which that many updates are in memory at once, in their codec."""
+        shorter = max(1, self.data_size // max(1, self.decoder.data_size))
+        return min(slice_bytes, shorter * layout.round_down(_STACKED * slice_bytes // updates))
+
+    def _cut(self, most_bytes: int, most_elements: int, moved: frozenset[str]) -> list[layout.Slice]:
+        file = self.header.file
+        return layout.cut(file.tensors, most_bytes, most_elements, header_size=file.header_size, stateful=moved)
 
 
 def look_through(work: MergeWork, objects: Objects) -> Plan:

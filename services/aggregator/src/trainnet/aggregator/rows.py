@@ -15,9 +15,8 @@ from trainnet.aggregator.layout import Slice
 Rows = NDArray[Any]
 """[rows, elements] of fp32 or fp64."""
 
-_FEW = 16
-_BLOCK_BYTES, _BLOCK_BYTES_OF_MANY = 1 << 20, 1 << 22
-"""Half a level-2 cache; of many rows more, since each stretch of a row costs some microseconds of its own."""
+_BLOCK_BYTES = 16 << 20
+"""Of a block in fp64: each stretch of a row costs some microseconds of its own, so they are not short."""
 
 _IN_FP32 = frozenset({"F32", "F16", "BF16", "I8", "U8", "I16", "U16", "BOOL"})
 """What fp32 holds exactly."""
@@ -35,9 +34,8 @@ class RowBlocks:
     ) -> Iterator[tuple[int, Rows]]:
         """(first element within the slice, rows) of each block of a slice, from what was read for each term of each
         row. A row is the sum of its terms, 0 where it has none. fp32 where that is exact and not `fp64`, else fp64."""
-        size = _BLOCK_BYTES if len(rows) <= _FEW else _BLOCK_BYTES_OF_MANY
         alone = not fp64 and all(len(terms) == 1 and terms[0].weight == 1.0 for terms in rows)
-        for block in where.split(-(-where.count * 8 * len(rows) // size)):
+        for block in where.split(-(-where.count * 8 * len(rows) // _BLOCK_BYTES)):
             exact = alone and all(piece.dtype in _IN_FP32 for piece in block.pieces)
             found = self._matrix(len(rows), block.count, np.dtype(np.float32 if exact else np.float64))
             blobs = iter(data)

@@ -3,13 +3,18 @@ from the environment."""
 
 import argparse
 import json
+import os
 import sys
+
+# As the service sets it, before numpy is imported.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from google.protobuf import json_format
 
 from trainnet.aggregator import kernels
 from trainnet.aggregator.bench.fold import measure
-from trainnet.aggregator.bench.kernel import kernel_bytes_per_s, strategies
+from trainnet.aggregator.bench.kernel import kernel_bytes_per_s
+from trainnet.aggregator.bench.policies import rules, strategies
 from trainnet.aggregator.bench.updates import CODECS
 from trainnet.runtime.settings import StoreSettings
 from trainnet.runtime.store import ObjectStore
@@ -21,6 +26,7 @@ def main() -> int:
     parser.add_argument("what", choices=["kernel", "fold"])
     parser.add_argument("--updates", type=int, default=4, help="of kernel")
     parser.add_argument("--strategy", default="fedavg", choices=strategies(), help="of kernel")
+    parser.add_argument("--rule", default="mean", choices=rules(), help="of kernel")
     parser.add_argument("--codec", default="fp32", choices=list(CODECS), help="of kernel")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=1.0, help="of kernel")
@@ -35,6 +41,7 @@ def main() -> int:
             seconds=options.seconds,
             strategy=options.strategy,
             codec=options.codec,
+            rule=options.rule,
         )
         facts = {"updates": options.updates, "threads": options.threads, "block": kernels.BLOCK}
         result = {"kernel_bytes_per_s": rate, **facts}

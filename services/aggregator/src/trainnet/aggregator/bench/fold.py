@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from statistics import median
 
-from trainnet.aggregator import fold, layout, pipeline, policy
-from trainnet.aggregator.codecs.choice import decoder_of
+from trainnet.aggregator import pipeline
+from trainnet.aggregator.engine import Engine
 from trainnet.aggregator.objects import Objects
-from trainnet.aggregator.optimizer_state import StateFile, moved
+from trainnet.aggregator.plan import Plan, look_through
 from trainnet.runtime.store import ObjectStore
 from trainnet.v1.artifact_pb2 import Artifact
-from trainnet.v1.merge_pb2 import MergeWork, Term
+from trainnet.v1.merge_pb2 import MergeWork
 
 STREAMS = 4
 READ_BYTES = 32 << 20
@@ -22,39 +22,46 @@ TURNS = 3
 
 
 def measure(store: ObjectStore, work: MergeWork, *, threads: int, slice_bytes: int) -> dict[str, float]:
-    """Bytes of base, updates and state per second: read and folded, and read alone on four streams. The two take turns
-    and each answers its median, so that what else the machine does weighs on both."""
-    terms = [term for group in work.groups for term in fold.in_shard_order(group.terms)]
-    artifacts = [work.base, *(term.update for term in terms)]
+    """Bytes read per second of base, updates and state: read and folded, and read alone on four streams. A rule that
+    compares the updates first reads them twice. The two take turns and each answers its median, so that what else the
+    machine does weighs on both."""
+    work.optimizer_key = "unused"
+    objects = Objects(store)
+    engine = Engine(store, objects, threads=threads, slice_bytes=slice_bytes)
+    plan = look_through(work, objects)
+    once = [work.base, *(term.update for term in plan.terms)]
     if work.HasField("optimizer_state"):
-        artifacts.append(work.optimizer_state)
-    total = sum(artifact.size_bytes for artifact in artifacts)
+        once.append(work.optimizer_state)
     folded, read = [], []
     for _ in range(TURNS):
-        read.append(_read(store, artifacts))
-        folded.append(_fold(store, work, terms, threads=threads, slice_bytes=slice_bytes))
-    rates = {"fold_bytes_per_s": total / median(folded), "read_bytes_per_s": total / median(read)}
+        read.append(_size(once) / _read(store, once))
+        folded.append(_fold(store, engine, plan, once, threads=threads, slice_bytes=slice_bytes))
+    rates = {"fold_bytes_per_s": median(folded), "read_bytes_per_s": median(read)}
     return {**rates, "ratio": rates["fold_bytes_per_s"] / rates["read_bytes_per_s"]}
 
 
-def _fold(store: ObjectStore, work: MergeWork, terms: Sequence[Term], *, threads: int, slice_bytes: int) -> float:
-    """Seconds of a merge of one group that keeps nothing."""
-    header = Objects(store).header(work.base)
-    total = sum(term.weight for term in terms)
-    base = fold.AddBase(work.base.key, header.file.header_size, total)
-    optimizer = policy.optimizer_of(work.policy)
-    last: list[fold.Step] = [base]
-    names: frozenset[str] = frozenset()
-    if optimizer is not None:
-        names = moved(header.file)
-        begin = len(StateFile.of(header.file, names, optimizer).header)
-        last = [fold.Advance(work.optimizer_state.key, begin, total, optimizer), fold.after(base)]
-    steps = [*fold.sum_steps(terms, decoder_of(work.codec, header.file)), *last]
-    elements = slice_bytes // (4 * max(1, len(optimizer.slots) if optimizer is not None else 0))
-    slices = layout.cut(header.file.tensors, slice_bytes, elements, header_size=header.file.header_size, stateful=names)
+def _fold(
+    store: ObjectStore, engine: Engine, plan: Plan, once: Sequence[Artifact], *, threads: int, slice_bytes: int
+) -> float:
+    """Bytes per second of a merge that keeps nothing."""
+    cancel = threading.Event()
     began = time.perf_counter()
-    pipeline.run(store, steps, slices, lambda _data: None, threads=threads, cancel=threading.Event())
-    return time.perf_counter() - began
+    weighings, _ = engine.weighings(plan, cancel, "", lambda found: found)
+    steps = plan.steps((), weighings)
+    slices = plan.slices(steps, slice_bytes)
+    pipeline.run(store, steps, slices, lambda _data: None, threads=threads, cancel=cancel)
+    took = time.perf_counter() - began
+    size = _size(once)
+    if weighings and plan.rule is not None and plan.rule.compares:
+        # Compared, and then those read again that count.
+        size += sum(term.update.size_bytes for term in plan.terms)
+        pairs = zip(plan.terms, weighings, strict=True)
+        size -= sum(term.update.size_bytes for term, weighing in pairs if not weighing.factor)
+    return size / took
+
+
+def _size(artifacts: Sequence[Artifact]) -> int:
+    return sum(artifact.size_bytes for artifact in artifacts)
 
 
 def _read(store: ObjectStore, artifacts: Sequence[Artifact]) -> float:
