@@ -92,20 +92,24 @@ def trainnet(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)
 
 
-# The numbers that a state holds for each weight.
-@pytest.mark.parametrize(("strategy", "numbers"), [("fedavg", 0), ("diloco", 1)])
-def test_a_small_run_on_a_real_stack(tmp_path: Path, strategy: str, numbers: int) -> None:
+# The numbers that a state holds for each weight, the bytes that an update has of it.
+@pytest.mark.parametrize(
+    ("strategy", "numbers", "codec", "width"),
+    [("fedavg", 0, "fp32", 4), ("diloco", 1, "fp32", 4), ("diloco", 1, "topk", 0.021)],
+)
+def test_a_small_run_on_a_real_stack(tmp_path: Path, strategy: str, numbers: int, codec: str, width: float) -> None:
     size = ("--params", "100000", "--updates", "3", "--workers", "2")
-    answer = trainnet("bench", "merge", *size, "--strategy", strategy, "--json", "--data", str(tmp_path))
+    choice = ("--strategy", strategy, "--codec", codec)
+    answer = trainnet("bench", "merge", *size, *choice, "--json", "--data", str(tmp_path))
     assert answer.returncode == 0, answer.stderr
     result = json.loads(answer.stdout)
     promised = ["params", "updates", "bytes_per_s", "kernel_bytes_per_s", "peak_rss_bytes", "round_s", "ideal_round_s"]
     promised += ["fold_bytes_per_s", "fold_read_bytes_per_s", "fold_ratio"]
     assert {*promised, "store_put_bytes_per_s", "store_get_bytes_per_s", "steps"} <= result.keys()
     assert (result["params"], result["updates"], result["workers"]) == (100_000, 3, 2)
-    assert result["strategy"] == strategy
+    assert (result["strategy"], result["codec"]) == (strategy, codec)
     assert all(result[name] > 0 for name in promised)
-    assert result["bytes_put"] == pytest.approx((4 + numbers) * 400_000, rel=0.01)
+    assert result["bytes_put"] == pytest.approx(100_000 * (3 * width + 4 + 4 * numbers), rel=0.01)
     assert sum(result["steps"].values()) == pytest.approx(result["round_s"])
     assert 0 < result["making_updates_s"] < result["round_s"]
     assert list(tmp_path.iterdir()) == [], "nothing is left behind"

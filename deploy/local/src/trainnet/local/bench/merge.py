@@ -77,20 +77,25 @@ def peak_rss_bytes(stack: LocalStack) -> int:
     return total
 
 
-def kernel_bytes_per_s(updates: int, strategy: str) -> float:
+def kernel_bytes_per_s(updates: int, strategy: str, codec: str) -> float:
     """The aggregator's arithmetic alone, without a store, in a process of its own."""
     arguments = ["--updates", str(min(updates, 16)), "--strategy", _NAMES.get(strategy, strategy)]
+    arguments += ["--codec", codec]
     return float(_aggregator_bench("kernel", *arguments)["kernel_bytes_per_s"])
 
 
-def fold_rates(stack: LocalStack, found: job_pb2.Round, merge_policy: job_pb2.MergePolicy) -> dict[str, float]:
+def fold_rates(stack: LocalStack, found: job_pb2.Round, spec: job_pb2.JobSpec) -> dict[str, float]:
     """Reading and folding that round's updates from the store, without the write, beside reading them alone."""
     assert stack.ports is not None, "the stack runs"
     assert stack.secrets is not None, "the stack runs"
     terms = [merge_pb2.Term(shard=entry.shard, update=entry.update, weight=entry.examples) for entry in found.manifest]
     state = found.base_optimizer_state if found.HasField("base_optimizer_state") else None
     work = merge_pb2.MergeWork(
-        base=found.base, groups=[merge_pb2.Group(terms=terms)], policy=merge_policy, optimizer_state=state
+        base=found.base,
+        groups=[merge_pb2.Group(terms=terms)],
+        policy=spec.merge,
+        optimizer_state=state,
+        codec=spec.codec,
     )
     store = {
         "TRAINNET_S3_ENDPOINT": f"{HOST}:{stack.ports.s3}",
@@ -125,7 +130,14 @@ def _aggregator_bench(
 
 
 def measure(
-    console: Console, *, params: int, updates: int, workers: int, data: Path | None, strategy: str = "fedavg"
+    console: Console,
+    *,
+    params: int,
+    updates: int,
+    workers: int,
+    data: Path | None,
+    strategy: str = "fedavg",
+    codec: str = "fp32",
 ) -> dict[str, Any]:
     """All numbers, by their JSON names. Raises LocalError, TrainNetError."""
     size = 4 * params
@@ -136,16 +148,16 @@ def measure(
         + store_rates.STREAMS * store_rates.objects_per_stream(size)
     )
     with running(console, data=data, workers=workers, need_bytes=(stored + 5 * workers) * size) as stack:
-        job = noop.run_noop(stack, console, params=params, shards=updates, rounds=ROUNDS, merge=strategy)
+        job = noop.run_noop(stack, console, params=params, shards=updates, rounds=ROUNDS, merge=strategy, codec=codec)
         found = job.rounds[-1]
         peak = peak_rss_bytes(stack)
         # After the rounds: while the workers start, they take the processor that the store would be measured with.
         with console.status("the object store alone: 4 streams up, 4 streams down"):
             rates = store_rates.measure(stack, size)
         with console.status("reading and folding, without the write"):
-            folding = fold_rates(stack, found, job.spec.merge)
+            folding = fold_rates(stack, found, job.spec)
     with console.status("the kernel alone"):
-        kernel = kernel_bytes_per_s(updates, strategy)
+        kernel = kernel_bytes_per_s(updates, strategy, codec)
     moved = traffic(found, params)
     steps = noop.critical_path(found)
     round_s, making_s = noop.round_seconds(found), noop.making_seconds(found)
@@ -155,7 +167,9 @@ def measure(
         "updates": updates,
         "workers": workers,
         "strategy": strategy,
+        "codec": codec,
         "bytes_per_s": moved.updates / steps["merge"],
+        "fp32_bytes_per_s": size * updates / steps["merge"],
         "kernel_bytes_per_s": kernel,
         "fold_bytes_per_s": folding["fold_bytes_per_s"],
         "fold_read_bytes_per_s": folding["read_bytes_per_s"],
@@ -184,6 +198,7 @@ def merge(
     strategy: Annotated[
         str, typer.Option(help="How they are merged: fedavg, fedavgm, diloco, fedadam, fedyogi or fedadagrad.")
     ] = "fedavg",
+    codec: Annotated[str, typer.Option(help="How they travel: fp32, bf16, int8 or topk.")] = "fp32",
     data: Annotated[
         Path | None,
         typer.Option(
@@ -195,7 +210,9 @@ def merge(
     """Measure a round of large updates: the store's share, the merge, its memory."""
     console = Console(stderr=True, highlight=False)
     try:
-        result = measure(console, params=params, updates=updates, workers=workers, data=data, strategy=strategy)
+        result = measure(
+            console, params=params, updates=updates, workers=workers, data=data, strategy=strategy, codec=codec
+        )
     except LocalError as error:
         fail(error)
     if as_json:

@@ -24,7 +24,14 @@ _ATTEMPT = (
 
 
 def run_noop(
-    stack: LocalStack, console: Console, *, params: int, shards: int, rounds: int, merge: str = "fedavg"
+    stack: LocalStack,
+    console: Console,
+    *,
+    params: int,
+    shards: int,
+    rounds: int,
+    merge: str = "fedavg",
+    codec: str = "fp32",
 ) -> job_pb2.Job:
     """Runs a noop job to its end and answers it with the times of its rounds. Raises TrainNetError."""
     with (
@@ -38,6 +45,7 @@ def run_noop(
             shards=shards,
             hyperparameters={"params": params},
             merge=merge,
+            codec=codec,
             name="bench",
         )
         job.wait(lambda update: status.update(_doing(update.job)))

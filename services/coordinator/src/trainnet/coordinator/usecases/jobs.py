@@ -25,7 +25,6 @@ from trainnet.coordinator.usecases import (
     participations,
     shard_plans,
     starts,
-    unhandled,
     views,
     weighings,
 )
@@ -233,7 +232,6 @@ def completed(given: job_pb2.JobSpec) -> job_pb2.JobSpec:
     if spec.HasField("base") and spec.base.WhichOneof("source") is None:
         spec.ClearField("base")
     spec.pool = spec.pool or job_pb2.POOL_TRUSTED
-    unhandled.refuse(spec)
     codecs.complete(spec.codec)
     fewest = participations.checked(spec).fewest(spec.plan.shards)
     merge_policies.complete(spec.merge, spec.pool, fewest)
