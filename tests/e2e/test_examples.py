@@ -21,8 +21,9 @@ pytestmark = pytest.mark.timeout(600)
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The data directory of a stack with two workers."""
     folder = tmp_path_factory.mktemp("stack")
-    with LocalStack(folder, workers=2):
+    with LocalStack(folder, workers=2) as stack:
         yield folder
+        stack.kill_all()
 
 
 def _run(stack: Path, folder: Path, script: Path) -> str:

@@ -20,8 +20,9 @@ pytestmark = pytest.mark.timeout(300)
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("stack")
-    with LocalStack(folder, workers=2):
+    with LocalStack(folder, workers=2) as stack:
         yield folder
+        stack.kill_all()
 
 
 def _trainnet(stack: Path, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:

@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.data import breast_cancer_csv
 from tests.support.jobs import Recipe, until_training
-from tests.support.stacks import running
+from tests.support.stacks import Stack
 from tests.support.until import until
 from trainnet.local.executables import find
 
@@ -62,25 +62,26 @@ def watching(job: str, data_dir: Path, *, terminal: bool) -> Iterator[Watcher]:
 
 
 @pytest.mark.timeout(240)
-def test_a_watch_tells_that_the_coordinator_is_away_and_goes_on(tmp_path: Path) -> None:
-    data_dir = tmp_path / "data"
-    with running(data_dir, workers=2) as stack:
-        dataset = stack.client.datasets.upload(breast_cancer_csv(tmp_path / "cells.csv")).wait(timeout=60)
-        job = TRAINING.start(stack.client, dataset)
-        with watching(job.id, data_dir, terminal=True) as live, watching(job.id, data_dir, terminal=False) as plain:
-            watchers = (live, plain)
-            for watcher in watchers:
-                until(lambda shown=watcher: "running" in shown.shown.lower(), "a watch of the running job")  # type: ignore[misc]
-            until_training(job)
-            stack.local.hold_down("coordinator")
+def test_a_watch_tells_that_the_coordinator_is_away_and_goes_on(stack: Stack, tmp_path: Path) -> None:
+    dataset = stack.client.datasets.upload(breast_cancer_csv(tmp_path / "cells.csv")).wait(timeout=60)
+    job, folder = TRAINING.start(stack.client, dataset), stack.local.data_dir
+    with watching(job.id, folder, terminal=True) as live, watching(job.id, folder, terminal=False) as plain:
+        watchers = (live, plain)
+        for watcher in watchers:
+            until(lambda shown=watcher: "running" in shown.shown.lower(), "a watch of the running job")  # type: ignore[misc]
+        until_training(job)
+        stack.local.hold_down("coordinator")
+        try:
             for watcher in watchers:
                 until(lambda shown=watcher: AWAY in shown.shown, "word of the coordinator that is away")  # type: ignore[misc]
+        finally:
             stack.local.bring_up("coordinator")
-            assert [watcher.ended() for watcher in watchers] == [0, 0]
-        assert plain.shown.count(AWAY) == 1
-        assert "coordinator is back" in plain.shown
-        assert f"{job.name} SUCCEEDED" in plain.shown
-        assert "\x1b" not in plain.shown
-        picture = live.shown.rpartition("✓")[2]
-        assert job.id in picture
-        assert AWAY not in picture
+        assert [watcher.ended() for watcher in watchers] == [0, 0]
+    stack.wait_healthy()
+    assert plain.shown.count(AWAY) == 1
+    assert "coordinator is back" in plain.shown
+    assert f"{job.name} SUCCEEDED" in plain.shown
+    assert "\x1b" not in plain.shown
+    picture = live.shown.rpartition("✓")[2]
+    assert job.id in picture
+    assert AWAY not in picture

@@ -72,7 +72,9 @@ def running(
     settings: Mapping[str, str] | None = None,
     database: str = "",
     kind: type[LocalStack] = LocalStack,
+    graceful: bool = False,
 ) -> Iterator[Stack]:
+    """A stack until the block ends; its end is `graceful`, or else a kill of all, which takes no time."""
     local = kind(
         folder,
         workers=workers,
@@ -90,3 +92,5 @@ def running(
             yield stack
         finally:
             stack.close()
+            if not graceful:
+                local.kill_all()

@@ -31,3 +31,4 @@ def infrastructure(tmp_path_factory: pytest.TempPathFactory, said: Lines) -> Ite
     folder: Path = tmp_path_factory.mktemp("data")
     with LocalStack(folder, infrastructure_only=True, say=said) as stack:
         yield stack
+        stack.kill_all()

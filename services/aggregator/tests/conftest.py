@@ -36,7 +36,7 @@ def weed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     server = _servers().Weed(tmp_path_factory.mktemp("weed"))
     server.start()
     yield server
-    server.stop()
+    server.kill()
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from trainnet.runtime.store import ObjectStore
 def infrastructure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
     with LocalStack(tmp_path_factory.mktemp("stack"), infrastructure_only=True) as stack:
         yield stack
+        stack.kill_all()
 
 
 @pytest.fixture(scope="session")

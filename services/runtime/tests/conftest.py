@@ -153,7 +153,7 @@ def weed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Weed]:
         server.start()
         yield server
     finally:
-        server.stop()
+        server.kill()
 
 
 @pytest.fixture

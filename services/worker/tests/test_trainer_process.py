@@ -15,6 +15,8 @@ from typing import Any
 
 import psutil
 import pytest
+import structlog
+from structlog.testing import capture_logs
 
 from trainnet.v1.task_pb2 import InitializeSpec, TaskSpec, TrainSpec
 from trainnet.worker.agent.trainers import TrainerProcess
@@ -59,20 +61,14 @@ def endless(model_of: Any, tasks: Any, path: Path) -> tuple[TaskSpec, dict[str, 
 
 
 async def test_a_machine_that_has_no_process_to_give_is_asked_again(
-    tmp_path: Path, model_of: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, model_of: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trainer = TrainerProcess(0, threads=1, inputs=tmp_path / "inputs", max_inputs=10**9, on_change=lambda: None)
-    told = ""
-
-    def refused() -> bool:
-        nonlocal told
-        told += "".join(capfd.readouterr())
-        return "could not be started" in told
-
-    with monkeypatch.context() as patch:
+    structlog.reset_defaults()
+    with capture_logs() as logs, monkeypatch.context() as patch:
         patch.setattr(sys, "executable", str(tmp_path / "nothing"))
+        trainer = TrainerProcess(0, threads=1, inputs=tmp_path / "inputs", max_inputs=10**9, on_change=lambda: None)
         running = asyncio.create_task(trainer.run())
-        await eventually(refused, "a start that failed")
+        await eventually(lambda: any("could not be started" in str(entry) for entry in logs), "a start that failed")
     await eventually(lambda: trainer.free, "warm trainer", 60)
     await Slot(trainer, tmp_path).execute(noop(model_of, 1024))
     running.cancel()
