@@ -33,8 +33,8 @@ $(STAMP): constraints.txt tools/requirements.txt $(PYPROJECTS)
 demo: setup ## train a model on four workers of this machine, beside a one-machine baseline
 	@$(BIN)/trainnet demo $(DEMO_ARGS)
 
-test: setup ## all tests but the long ones; PYTEST_ARGS goes to pytest
-	@$(BIN)/pytest -m "not soak" $(PYTEST_ARGS)
+test: setup ## all tests but the long ones, on all cores; PYTEST_ARGS goes to pytest
+	@$(BIN)/pytest -m "not soak" --numprocesses logical --maxprocesses 4 $(PYTEST_ARGS)
 
 soak: setup ## the long tests
 	@$(BIN)/pytest -m soak $(PYTEST_ARGS)
