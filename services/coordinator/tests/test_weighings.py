@@ -6,11 +6,11 @@ import pytest
 
 from services.coordinator.tests.scene import TTL, Scene
 from trainnet.coordinator.domain import names
-from trainnet.coordinator.storage.schema import attempts, rounds, tasks, weighings
+from trainnet.coordinator.storage.schema import attempts, outbox, rounds, tasks, weighings
 from trainnet.coordinator.usecases.errors import StaleFence
 from trainnet.coordinator.usecases.weighings import BadWeighings
 from trainnet.runtime.errors import InvalidArgument
-from trainnet.v1 import job_pb2, merge_pb2, task_pb2
+from trainnet.v1 import events_pb2, job_pb2, merge_pb2, task_pb2
 
 KRUM = job_pb2.MergePolicy(rule=job_pb2.AGGREGATION_RULE_KRUM)
 MEDIAN = job_pb2.MergePolicy(rule=job_pb2.AGGREGATION_RULE_MEDIAN)
@@ -55,7 +55,9 @@ async def test_the_first_report_of_a_round_is_the_one_that_counts(scene: Scene) 
     told = await scene.jobs.round(names.round_of(job, 1))
     assert [entry.weighing for entry in told.manifest] == counts
     assert told.decision == "all 3 shards accepted; krum kept 1 of 3 updates and left out shards 0, 2"
-    assert told.codec.kind
+    events = [events_pb2.Event.FromString(item.payload) for item in await scene.rows(outbox)]
+    (merged,) = [item.round_merged for item in events if item.WhichOneof("event") == "round_merged"]
+    assert merged.decision == told.decision
     await scene.jobs.delete(names.job(job))
     assert await scene.rows(weighings) == []
 

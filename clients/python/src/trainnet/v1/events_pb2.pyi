@@ -95,12 +95,14 @@ class RoundClosed(_message.Message):
     def __init__(self, round: _Optional[str] = ..., decision: _Optional[str] = ...) -> None: ...
 
 class RoundMerged(_message.Message):
-    __slots__ = ("round", "merged_sha256")
+    __slots__ = ("round", "merged_sha256", "decision")
     ROUND_FIELD_NUMBER: _ClassVar[int]
     MERGED_SHA256_FIELD_NUMBER: _ClassVar[int]
+    DECISION_FIELD_NUMBER: _ClassVar[int]
     round: str
     merged_sha256: str
-    def __init__(self, round: _Optional[str] = ..., merged_sha256: _Optional[str] = ...) -> None: ...
+    decision: str
+    def __init__(self, round: _Optional[str] = ..., merged_sha256: _Optional[str] = ..., decision: _Optional[str] = ...) -> None: ...
 
 class RoundEvaluated(_message.Message):
     __slots__ = ("round", "metrics")

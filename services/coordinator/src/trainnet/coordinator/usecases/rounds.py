@@ -134,7 +134,12 @@ async def round_merged(
     merging = {"job": job_id, "number": number, "state": RoundState.MERGING}
     if not await change(tx, rounds, merging, state=RoundState.MERGED, **values):
         return False
-    event = events_pb2.RoundMerged(round=names.round_of(job_id, number), merged_sha256=report.sha256)
+    row = await fetch(tx, rounds, job=job_id, number=number)
+    event = events_pb2.RoundMerged(
+        round=names.round_of(job_id, number),
+        merged_sha256=report.sha256,
+        decision="" if row is None else row.decision,
+    )
     await emit(tx, job_id, events_pb2.Event(round_merged=event), now)
     await change(tx, jobs, {"id": job_id}, merged_rounds=number)
     job = await fetch(tx, jobs, id=job_id)
