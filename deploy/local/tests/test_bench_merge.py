@@ -74,6 +74,14 @@ def test_partial_sums_count_where_shards_are_grouped() -> None:
     assert (grouped.put - whole.put, grouped.got - whole.got) == (16_000, 16_000)
 
 
+def test_what_a_rule_reads_counts() -> None:
+    found = example(2)
+    for entry, factor in zip(found.manifest, (0.5, 0.0, 0.5, 0.0), strict=True):
+        entry.weighing.factor, entry.weighing.norm = factor, 1.0
+    moved = merge.traffic(found, 1_000)
+    assert (moved.updates, moved.compared, moved.folded, moved.partials) == (4 * 4_080, 4 * 4_080, 2 * 4_080, 0)
+
+
 def test_states_of_an_optimiser_count() -> None:
     found = example()
     without = merge.traffic(found, 1_000)
@@ -94,12 +102,19 @@ def trainnet(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 # The numbers that a state holds for each weight, the bytes that an update has of it.
 @pytest.mark.parametrize(
-    ("strategy", "numbers", "codec", "width"),
-    [("fedavg", 0, "fp32", 4), ("diloco", 1, "fp32", 4), ("diloco", 1, "topk", 0.021)],
+    ("strategy", "rule", "numbers", "codec", "width"),
+    [
+        ("fedavg", "mean", 0, "fp32", 4),
+        ("diloco", "mean", 1, "fp32", 4),
+        ("diloco", "krum", 1, "topk", 0.021),
+        ("fedavg", "trimmed_mean", 0, "fp32", 4),
+    ],
 )
-def test_a_small_run_on_a_real_stack(tmp_path: Path, strategy: str, numbers: int, codec: str, width: float) -> None:
+def test_a_small_run_on_a_real_stack(
+    tmp_path: Path, strategy: str, rule: str, numbers: int, codec: str, width: float
+) -> None:
     size = ("--params", "100000", "--updates", "3", "--workers", "2")
-    choice = ("--strategy", strategy, "--codec", codec)
+    choice = ("--strategy", strategy, "--rule", rule, "--codec", codec)
     answer = trainnet("bench", "merge", *size, *choice, "--json", "--data", str(tmp_path))
     assert answer.returncode == 0, answer.stderr
     result = json.loads(answer.stdout)
@@ -107,7 +122,8 @@ def test_a_small_run_on_a_real_stack(tmp_path: Path, strategy: str, numbers: int
     promised += ["fold_bytes_per_s", "fold_read_bytes_per_s", "fold_ratio"]
     assert {*promised, "store_put_bytes_per_s", "store_get_bytes_per_s", "steps"} <= result.keys()
     assert (result["params"], result["updates"], result["workers"]) == (100_000, 3, 2)
-    assert (result["strategy"], result["codec"]) == (strategy, codec)
+    assert (result["strategy"], result["rule"], result["codec"]) == (strategy, rule, codec)
+    assert (result["traffic"]["compared"] > 0) == (rule == "krum")
     assert all(result[name] > 0 for name in promised)
     assert result["bytes_put"] == pytest.approx(100_000 * (3 * width + 4 + 4 * numbers), rel=0.01)
     assert sum(result["steps"].values()) == pytest.approx(result["round_s"])

@@ -17,6 +17,7 @@ from rich.table import Table
 
 from trainnet.local import weed
 from trainnet.local.bench import noop, store_rates
+from trainnet.local.bench.jobs import whole_round
 from trainnet.local.bench.running import running
 from trainnet.local.errors import LocalError
 from trainnet.local.ports import HOST
@@ -36,7 +37,9 @@ _NAMES = {"diloco": "nesterov"}
 class Traffic:
     """Bytes that a round moves through the store, by what they are."""
 
-    updates: int  # put by workers; read once to be checked and once to be folded
+    updates: int  # put by workers; read once to be checked
+    compared: int  # updates read by the aggregator because the rule has to see them all first; 0 for most rules
+    folded: int  # updates read by the aggregator to be folded: those that count
     base: int  # read by every worker that trains, and by the aggregator
     merged: int  # put by the aggregator
     partials: int  # sums of groups: put and read by the aggregator; 0 where all shards are one group
@@ -50,14 +53,21 @@ class Traffic:
 
     @property
     def got(self) -> int:
-        return self.readers * self.base + 2 * self.updates + self.base + self.partials + self.state_got
+        read = self.updates + self.compared + self.folded
+        return self.readers * self.base + read + self.base + self.partials + self.state_got
 
 
 def traffic(found: job_pb2.Round, params: int) -> Traffic:
     """What a round of noop updates has to move."""
-    groups = len({entry.shard // found.group_size for entry in found.manifest}) if found.group_size > 0 else 1
+    weighed = any(entry.HasField("weighing") for entry in found.manifest)
+    grouped = found.group_size > 0 and not weighed
+    groups = len({entry.shard // found.group_size for entry in found.manifest}) if grouped else 1
+    updates = sum(entry.update.size_bytes for entry in found.manifest)
     return Traffic(
-        updates=sum(entry.update.size_bytes for entry in found.manifest),
+        updates=updates,
+        # Where a rule compares the updates it knows their norms.
+        compared=updates if any(entry.weighing.norm for entry in found.manifest) else 0,
+        folded=sum(entry.update.size_bytes for entry in found.manifest if entry.weighing.factor or not weighed),
         base=found.base.size_bytes,
         merged=found.merged.size_bytes,
         partials=groups * 8 * params if groups > 1 else 0,
@@ -77,10 +87,10 @@ def peak_rss_bytes(stack: LocalStack) -> int:
     return total
 
 
-def kernel_bytes_per_s(updates: int, strategy: str, codec: str) -> float:
+def kernel_bytes_per_s(updates: int, strategy: str, rule: str, codec: str) -> float:
     """The aggregator's arithmetic alone, without a store, in a process of its own."""
     arguments = ["--updates", str(min(updates, 16)), "--strategy", _NAMES.get(strategy, strategy)]
-    arguments += ["--codec", codec]
+    arguments += ["--rule", rule, "--codec", codec]
     return float(_aggregator_bench("kernel", *arguments)["kernel_bytes_per_s"])
 
 
@@ -137,6 +147,7 @@ def measure(
     workers: int,
     data: Path | None,
     strategy: str = "fedavg",
+    rule: str = "mean",
     codec: str = "fp32",
 ) -> dict[str, Any]:
     """All numbers, by their JSON names. Raises LocalError, TrainNetError."""
@@ -148,8 +159,10 @@ def measure(
         + store_rates.STREAMS * store_rates.objects_per_stream(size)
     )
     with running(console, data=data, workers=workers, need_bytes=(stored + 5 * workers) * size) as stack:
-        job = noop.run_noop(stack, console, params=params, shards=updates, rounds=ROUNDS, merge=strategy, codec=codec)
-        found = job.rounds[-1]
+        job = noop.run_noop(
+            stack, console, params=params, shards=updates, rounds=ROUNDS, merge=strategy, rule=rule, codec=codec
+        )
+        found = whole_round(stack.endpoints, job.rounds[-1].name)
         peak = peak_rss_bytes(stack)
         # After the rounds: while the workers start, they take the processor that the store would be measured with.
         with console.status("the object store alone: 4 streams up, 4 streams down"):
@@ -157,7 +170,7 @@ def measure(
         with console.status("reading and folding, without the write"):
             folding = fold_rates(stack, found, job.spec)
     with console.status("the kernel alone"):
-        kernel = kernel_bytes_per_s(updates, strategy, codec)
+        kernel = kernel_bytes_per_s(updates, strategy, rule, codec)
     moved = traffic(found, params)
     steps = noop.critical_path(found)
     round_s, making_s = noop.round_seconds(found), noop.making_seconds(found)
@@ -167,6 +180,7 @@ def measure(
         "updates": updates,
         "workers": workers,
         "strategy": strategy,
+        "rule": rule,
         "codec": codec,
         "bytes_per_s": moved.updates / steps["merge"],
         "fp32_bytes_per_s": size * updates / steps["merge"],
@@ -198,6 +212,13 @@ def merge(
     strategy: Annotated[
         str, typer.Option(help="How they are merged: fedavg, fedavgm, diloco, fedadam, fedyogi or fedadagrad.")
     ] = "fedavg",
+    rule: Annotated[
+        str,
+        typer.Option(
+            help="What they become before that: mean, median, trimmed_mean, krum, geometric_median or "
+            "centered_clipping."
+        ),
+    ] = "mean",
     codec: Annotated[str, typer.Option(help="How they travel: fp32, bf16, int8 or topk.")] = "fp32",
     data: Annotated[
         Path | None,
@@ -211,7 +232,14 @@ def merge(
     console = Console(stderr=True, highlight=False)
     try:
         result = measure(
-            console, params=params, updates=updates, workers=workers, data=data, strategy=strategy, codec=codec
+            console,
+            params=params,
+            updates=updates,
+            workers=workers,
+            data=data,
+            strategy=strategy,
+            rule=rule,
+            codec=codec,
         )
     except LocalError as error:
         fail(error)

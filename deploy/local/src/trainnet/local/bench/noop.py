@@ -31,6 +31,7 @@ def run_noop(
     shards: int,
     rounds: int,
     merge: str = "fedavg",
+    rule: str = "mean",
     codec: str = "fp32",
 ) -> job_pb2.Job:
     """Runs a noop job to its end and answers it with the times of its rounds. Raises TrainNetError."""
@@ -45,6 +46,7 @@ def run_noop(
             shards=shards,
             hyperparameters={"params": params},
             merge=merge,
+            rule=rule,
             codec=codec,
             name="bench",
         )
