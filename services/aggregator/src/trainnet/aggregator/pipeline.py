@@ -15,11 +15,12 @@ from functools import partial
 import numpy as np
 
 from trainnet.aggregator.errors import Cancelled
-from trainnet.aggregator.fold import AddBase, Advance, Combine, Reader, Step, read_of, readers, reads, share_of
+from trainnet.aggregator.fold import AddBase, AddTerm, Advance, Combine, Reader, Step, read_of, readers, reads, share_of
 from trainnet.aggregator.folder import Folder
 from trainnet.aggregator.kernels import Bytes
 from trainnet.aggregator.layout import Slice
 from trainnet.aggregator.readahead import ReadAhead
+from trainnet.aggregator.stretches import Reads, Stretches
 from trainnet.runtime.store import ObjectStore
 
 _DEPTH = 3  # one buffer is folded while two fill
@@ -144,7 +145,20 @@ def read_ahead(
         for reader in readers(step)[:1]:  # all of a rule's terms lie alike
             found = [read_of(reader, where) for where in slices]
             largest = max([largest, *(read.length for read in found if read is not None)])
-    return ReadAhead(store, reads(steps, slices), buffer_bytes=largest, depth=depth, cancelled=cancel.is_set)
+    source = _in_stretches(store, [reader for step in steps for reader in readers(step)], slices)
+    return ReadAhead(source, reads(steps, slices), buffer_bytes=largest, depth=depth, cancelled=cancel.is_set)
+
+
+def _in_stretches(store: ObjectStore, steps: Sequence[Reader], slices: Sequence[Slice]) -> Reads:
+    """The store, but for updates that are read a little at a time."""
+    terms = [step for step in steps if isinstance(step, AddTerm)]
+    if len(slices) < 2 or not terms:
+        return store
+    last = [read_of(term, slices[-1]) for term in terms]
+    ends = {read.key: read.offset + read.length for read in last if read is not None}
+    # All updates lie alike.
+    lengths = [read.length for where in slices if (read := read_of(terms[0], where)) is not None]
+    return Stretches(store, ends, max(lengths, default=0))
 
 
 def _fresh_state(steps: Sequence[Step], slices: Sequence[Slice]) -> Bytes:

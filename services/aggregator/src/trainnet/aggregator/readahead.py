@@ -12,7 +12,7 @@ import numpy as np
 
 from trainnet.aggregator.errors import Cancelled
 from trainnet.aggregator.kernels import Bytes
-from trainnet.runtime.store import ObjectStore
+from trainnet.aggregator.stretches import Reads
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class ReadAhead:
 
     def __init__(
         self,
-        store: ObjectStore,
+        store: Reads,
         reads: Iterable[Read],
         *,
         buffer_bytes: int,
