@@ -25,7 +25,7 @@ from trainnet.runtime.tensors import build_header
 from trainnet.worker.errors import TaskError
 from trainnet.worker.protocol import OutputFile
 from trainnet.worker.trainer.inputs.folder import META, Growing, InputFolder, hold
-from trainnet.worker.trainer.weights import read_weights
+from trainnet.worker.trainer.weights import each_weight
 
 _LEFT_OUT = "left-out.bin"
 _OPTIMIZER = "optimizer.safetensors"
@@ -114,7 +114,7 @@ class KeptRound:
             return
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         state: dict[int, dict[str, torch.Tensor]] = {}
-        for name, found in read_weights(path).items():
+        for name, found in each_weight(path):
             index, _, slot = name.partition(".")
             # Its memory in the order of the parameter's: fused kernels count on it.
             parameter = parameters[int(index)]
@@ -135,7 +135,8 @@ class KeptRound:
             target.write(build_header((name, "F32", tuple(value.shape)) for name, value in tensors))
             for _, value in tensors:
                 found = value.detach().to("cpu", torch.float32).contiguous().numpy()
-                target.write(found.reshape(-1).data.cast("B"))
+                if found.size:
+                    target.write(found.reshape(-1).data.cast("B"))
 
     def finish(self, update: OutputFile) -> None:
         """All that was written belongs to this update."""
@@ -157,9 +158,13 @@ class KeptRound:
             try:
                 self._growing.reserve(size)
             except TaskError:
-                self._full = True
-                self._log.warning("no room to keep anything of this round: raise --max-disk")
+                self.give_up("no room to keep anything of this round: raise --max-disk")
         return not self._full
+
+    def give_up(self, why: str) -> None:
+        """Keeps nothing of this round: that is no reason to lose it."""
+        self._full = True
+        self._log.warning(why)
 
     def written(self, name: str, sha256: str) -> None:
         self._digests[name] = sha256
@@ -192,10 +197,15 @@ class _File:
     def write(self, data: bytes | memoryview) -> None:
         if self._kept.grow(len(data)):
             self._hash.update(data)
-            self._file.write(data)
+            left = memoryview(data)
+            try:
+                while len(left):
+                    left = left[self._file.write(left) :]
+            except OSError as error:
+                self._kept.give_up(f"nothing of this round can be kept: {error}")
 
     def __enter__(self) -> _File:
-        self._file = (self._kept.path / self._name).open("wb")
+        self._file = (self._kept.path / self._name).open("wb", buffering=0)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -32,8 +32,12 @@ def read_map(path: Path) -> TensorFile:
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
     """Every tensor of a file, in file order, in memory of its own. Only F32 is known. Raises TaskError."""
+    return dict(each_weight(path))
+
+
+def each_weight(path: Path) -> Iterator[tuple[str, torch.Tensor]]:
+    """The tensors of `read_weights`, one after the other."""
     found = read_map(path)
-    weights: dict[str, torch.Tensor] = {}
     with path.open("rb") as file:
         for tensor in found.tensors:
             if tensor.dtype != "F32":
@@ -42,8 +46,7 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
             file.seek(found.header_size + tensor.begin)
             if tensor.nbytes and file.readinto(values.reshape(-1).data.cast("B")) != tensor.nbytes:
                 raise TaskError("WORKER", f"{path.name} ended early")
-            weights[tensor.name] = torch.from_numpy(values)
-    return weights
+            yield tensor.name, torch.from_numpy(values)
 
 
 def buffers_of(file: TensorFile) -> list[str]:
