@@ -50,12 +50,15 @@ def _round(number: int, state: int, **metrics: float) -> job_pb2.Round:
     return found
 
 
-def _task(shard: int, step: int, *, kind: int = task_pb2.TASK_KIND_TRAIN, state: int = 0) -> job_pb2.TaskProgress:
+def _task(
+    shard: int, step: int, *, kind: int = task_pb2.TASK_KIND_TRAIN, state: int = 0, fence: int = 0
+) -> job_pb2.TaskProgress:
     return job_pb2.TaskProgress(
         kind=kind,  # type: ignore[arg-type]
         round=1,
         shard=shard,
         worker="workers/w",
+        fence=fence,
         state=state or task_pb2.TASK_STATE_LEASED,  # type: ignore[arg-type]
         phase=task_pb2.TASK_PHASE_RUNNING,
         step=step,
@@ -89,6 +92,24 @@ def test_a_watch_tells_the_job_and_the_newest_of_each_task(peer: Peer, job: Job)
     found = job.rounds[0]
     assert (found.state, found.seconds, dict(found.metrics)) == (RoundState.MERGED, 2.0, {"accuracy": 0.5})
     assert (found.manifest[0].worker, found.manifest[0].fence) == ("workers/w", 7)
+
+
+def test_a_watch_tells_a_straggler_and_its_backup_apart(peer: Peer, job: Job) -> None:
+    open_round = job_pb2.Round(number=1, state=job_pb2.ROUND_STATE_OPEN)
+    leased, ready = task_pb2.TASK_STATE_LEASED, task_pb2.TASK_STATE_READY
+
+    def stream(_: int) -> Iterator[Update]:
+        yield Update(job=_job(job_pb2.JOB_STATE_RUNNING, (open_round,)))
+        yield Update(progress=[_task(0, 1, state=leased, fence=3)])
+        yield Update(progress=[_task(0, 2, state=leased, fence=8)])
+        yield Update(progress=[_task(0, 1, state=ready, fence=3)])
+        yield Update(progress=[_task(0, 2, state=ready, fence=8)])
+        yield Update(progress=[_task(0, 1, state=leased, fence=9)])
+        yield Update(job=_job(job_pb2.JOB_STATE_SUCCEEDED))
+
+    peer.watch = stream
+    seen = [[task.fence for task in update.progress] for update in job.watch()]
+    assert seen == [[], [3], [3, 8], [8], [8], [9], []]
 
 
 def test_a_watch_is_opened_again_after_each_break(peer: Peer, job: Job) -> None:

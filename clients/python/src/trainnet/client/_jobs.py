@@ -56,16 +56,16 @@ class Job(JobFacts):
         `away` is told, after each attempt, for how many seconds nobody could be reached; the next update ends that.
         Raises NotFound, ConnectionFailed when the coordinator stays away.
         """
-        newest: dict[tuple[int, int, int], job_pb2.TaskProgress] = {}
+        newest: dict[tuple[int, int, int, int], job_pb2.TaskProgress] = {}
         for first, message in self._connection.watch(self.name, away):
             if first:
                 newest.clear()
             if message.HasField("job"):
                 self._message = message.job if first else _with_rounds(self._message, message.job)
             for task in message.progress:
-                newest[task.kind, task.round, task.shard] = task
-            newest = {key: task for key, task in newest.items() if _report.under_way(task, self._message)}
-            tasks = sorted(newest.values(), key=lambda task: (task.round, task.kind, task.shard))
+                newest[task.kind, task.round, task.shard, task.fence] = task
+            tasks = _report.shown(newest.values(), self._message)
+            newest = {(task.kind, task.round, task.shard, task.fence): task for task in tasks}
             yield JobUpdate(self, tuple(Progress.of(task) for task in tasks))
             if self.state.ended:
                 return

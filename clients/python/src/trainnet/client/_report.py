@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import IO, TYPE_CHECKING
 
 from trainnet.client._models import Round, RoundState
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _OVER = frozenset({task_pb2.TASK_STATE_DONE, task_pb2.TASK_STATE_QUARANTINED, task_pb2.TASK_STATE_CANCELLED})
 _ENDED = frozenset({job_pb2.JOB_STATE_SUCCEEDED, job_pb2.JOB_STATE_FAILED, job_pb2.JOB_STATE_CANCELLED})
+_HELD = frozenset({task_pb2.TASK_STATE_ASSIGNED, task_pb2.TASK_STATE_LEASED})
 _AWAY_SHOWN = 2.0
 """Seconds after which people want to know that the coordinator is out of reach; a restart takes less."""
 _BEFORE_ROUNDS = frozenset({task_pb2.TASK_KIND_INSPECT, task_pb2.TASK_KIND_PREPARE, task_pb2.TASK_KIND_INITIALIZE})
@@ -36,6 +37,19 @@ def under_way(task: job_pb2.TaskProgress, job: job_pb2.Job) -> bool:
         return here.state == job_pb2.ROUND_STATE_MERGING
     accepted = any(entry.shard == task.shard for entry in here.manifest)
     return here.state == job_pb2.ROUND_STATE_OPEN and not accepted
+
+
+def shown(tasks: Iterable[job_pb2.TaskProgress], job: job_pb2.Job) -> list[job_pb2.TaskProgress]:
+    """The tasks under way, in order: each attempt that somebody is at, of a straggler and its backup both; where nobody
+    is at a task, its newest attempt."""
+    by_task: dict[tuple[int, int, int], list[job_pb2.TaskProgress]] = {}
+    for task in sorted(tasks, key=lambda task: task.fence):
+        if under_way(task, job):
+            by_task.setdefault((task.round, task.kind, task.shard), []).append(task)
+    found = []
+    for _, attempts in sorted(by_task.items()):
+        found += [task for task in attempts if task.state in _HELD] or attempts[-1:]
+    return found
 
 
 def describe_metrics(metrics: Mapping[str, float]) -> str:
