@@ -203,6 +203,28 @@ def test_a_sum_of_nothing(store: ObjectStore, model: Model) -> None:
     assert model.read(merged.merged) == model.read(work.base)
 
 
+@pytest.mark.parametrize("rule", RULES)
+def test_a_shard_counts_once(store: ObjectStore, small: Model, rule: str) -> None:
+    terms = terms_of(small, 4)
+    work = work_of(small, robust(rule, 0), terms)
+    work.groups.append(Group(group=1, terms=terms[1:2]))
+    with pytest.raises(Unmergeable, match="twice"):
+        engine(store).merge(work, round_name=ROUND)
+
+
+def test_what_no_check_accepted_reaches_no_weights(store: ObjectStore, model: Model) -> None:
+    """A check refuses it; should the object have changed since, the rule that compares sees it too."""
+    terms = terms_of(model)
+    data = bytearray(model.read(terms[3].update))
+    data[-68:-64] = np.float32("nan").tobytes()
+    terms[3].update.CopyFrom(model.put("update-nan", bytes(data)))
+    work = work_of(model, robust("centered_clipping", 2), terms)
+    with pytest.raises(Unmergeable, match="update number 3 holds what is no number"):
+        engine(store).merge(work, round_name=ROUND)
+    with pytest.raises(ObjectNotFound):
+        store.stat(work.key)
+
+
 def test_too_few_updates_say_so_before_anything_is_read(store: ObjectStore, model: Model) -> None:
     work = work_of(model, robust("krum", 2), terms_of(model, 6))
     store.delete([term.update.key for term in work.groups[0].terms])
