@@ -2,17 +2,25 @@
 
 import typer
 
+from trainnet.local.bench.attacks import attacks
+from trainnet.local.bench.cells import cells
 from trainnet.local.bench.job import job
+from trainnet.local.bench.learning import learning
 from trainnet.local.bench.merge import merge
 from trainnet.local.bench.prepare import prepare
 from trainnet.local.bench.rounds import rounds
 from trainnet.local.bench.worker import worker
 
 app = typer.Typer(
-    help="Measure rounds, merges, preparation and training on this machine.", no_args_is_help=True, add_completion=False
+    help="Measure rounds, merges, preparation and training on this machine, and what training comes to.",
+    no_args_is_help=True,
+    add_completion=False,
 )
 app.command("rounds")(rounds)
 app.command("merge")(merge)
+app.command("cells")(cells)
 app.command("worker")(worker)
 app.command("job")(job)
 app.command("prepare")(prepare)
+app.command("attacks")(attacks)
+app.command("learning")(learning)
