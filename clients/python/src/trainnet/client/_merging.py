@@ -39,9 +39,9 @@ class Preset:
     settings: Mapping[str, float] = field(default_factory=dict)
 
 
-PRESETS = {"robust": Preset("fedavg", "centered_clipping", {"bucket_size": 2})}
+PRESETS = {"robust": Preset("fedavg", "centered_clipping", {"bucket_size": 2, "norm_clip": 3.0})}
 """`robust` bears a fifth of harmful updates, whatever their kind: the rule that lost least to any attack in
-docs/merging.md, on updates averaged in random pairs."""
+docs/robustness.md, on updates averaged in random pairs after the longest were shortened."""
 
 STRATEGY_SETTINGS = ("server_learning_rate", "server_momentum", "beta1", "beta2", "epsilon")
 RULE_SETTINGS = ("byzantine", "bucket_size", "norm_clip", "keep", "clip_radius", "iterations")

@@ -24,7 +24,7 @@ RULES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 NUMBERS = ("byzantine", "bucket_size", "norm_clip", "keep", "clip_radius", "iterations")
 """All that some rule has."""
 
-BUCKET_SIZE, NORM_CLIP, CLIP_RADIUS = 1, 0.0, 1.0
+BUCKET_SIZE, NORM_CLIP, CLIP_RADIUS = 1, 0.0, 3.0
 ITERATIONS = {"GEOMETRIC_MEDIAN": 8, "CENTERED_CLIPPING": 5}
 SHARE = 5
 """One in so many updates is taken to be harmful where the owner says nothing."""
