@@ -25,12 +25,6 @@ def running_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 @pytest.fixture
-def stack(running_stack: Stack) -> Stack:
-    running_stack.wait_healthy()
-    return running_stack
-
-
-@pytest.fixture
 def lone(stack: Stack) -> Iterator[Stack]:
     """The second aggregator is down: whatever one alone does not finish waits for it."""
     stack.local.hold_down("aggregator-2")

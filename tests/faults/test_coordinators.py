@@ -5,7 +5,6 @@ from typing import cast
 
 import pytest
 
-from tests.support.data import breast_cancer_csv
 from tests.support.invariants import assert_invariants
 from tests.support.jobs import Recipe, finish, until_training
 from tests.support.postgres import PostgresServer
@@ -33,18 +32,6 @@ def running_stack(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFac
     settings = {"TRAINNET_LEASE_TTL": "5"}
     with running(folder, workers=2, database=url, kind=TwoCoordinators, settings=settings) as stack:
         yield stack
-
-
-@pytest.fixture
-def stack(running_stack: Stack) -> Stack:
-    running_stack.wait_healthy()
-    return running_stack
-
-
-@pytest.fixture(scope="module")
-def dataset(running_stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    path = breast_cancer_csv(tmp_path_factory.mktemp("data") / "cells.csv")
-    return running_stack.client.datasets.upload(path).wait(timeout=60)
 
 
 def training_on_the_second(stack: Stack, dataset: Dataset) -> tuple[Job, int]:

@@ -8,7 +8,6 @@ from functools import partial
 
 import pytest
 
-from tests.support.data import breast_cancer_csv
 from tests.support.invariants import assert_invariants
 from tests.support.jobs import Recipe, finish, merged
 from tests.support.stacks import Stack, running
@@ -33,18 +32,6 @@ def running_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     settings = {"TRAINNET_LEASE_TTL": str(LEASE_SECONDS)}
     with running(tmp_path_factory.mktemp("deadlines"), workers=3, settings=settings) as stack:
         yield stack
-
-
-@pytest.fixture
-def stack(running_stack: Stack) -> Stack:
-    running_stack.wait_healthy()
-    return running_stack
-
-
-@pytest.fixture(scope="module")
-def dataset(running_stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    path = breast_cancer_csv(tmp_path_factory.mktemp("data") / "cells.csv")
-    return running_stack.client.datasets.upload(path).wait(timeout=60)
 
 
 def frozen_in_mid_shard(stack: Stack, job: Job) -> tuple[Progress, str]:

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.data import breast_cancer_csv
 from tests.support.invariants import assert_invariants
 from tests.support.jobs import Recipe, finish, merged, noop, until_phase, uploading
 from tests.support.stacks import Stack, running
@@ -25,18 +24,6 @@ def running_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     settings = {"TRAINNET_LEASE_TTL": "20"}
     with running(tmp_path_factory.mktemp("servers"), workers=2, settings=settings) as stack:
         yield stack
-
-
-@pytest.fixture
-def stack(running_stack: Stack) -> Stack:
-    running_stack.wait_healthy()
-    return running_stack
-
-
-@pytest.fixture(scope="module")
-def dataset(running_stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    path = breast_cancer_csv(tmp_path_factory.mktemp("data") / "cells.csv")
-    return running_stack.client.datasets.upload(path).wait(timeout=60)
 
 
 @pytest.fixture(scope="module")
