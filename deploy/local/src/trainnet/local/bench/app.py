@@ -4,6 +4,7 @@ import typer
 
 from trainnet.local.bench.attacks import attacks
 from trainnet.local.bench.cells import cells
+from trainnet.local.bench.codecs import codecs
 from trainnet.local.bench.job import job
 from trainnet.local.bench.learning import learning
 from trainnet.local.bench.merge import merge
@@ -23,4 +24,5 @@ app.command("worker")(worker)
 app.command("job")(job)
 app.command("prepare")(prepare)
 app.command("attacks")(attacks)
+app.command("codecs")(codecs)
 app.command("learning")(learning)

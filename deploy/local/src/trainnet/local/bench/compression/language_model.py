@@ -1,0 +1,151 @@
+"""A job that learns a text, without a coordinator: the worker's tasks in this process, merges by the engine."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from google.protobuf.struct_pb2 import Struct
+
+from trainnet.coordinator.domain.catalog import ARCHITECTURES
+from trainnet.local.bench.merging import Rounds
+from trainnet.runtime.store import ObjectStore
+from trainnet.v1 import codec_pb2, dataset_pb2, job_pb2
+from trainnet.v1 import task_pb2 as tasks
+from trainnet.v1.artifact_pb2 import Artifact
+from trainnet.worker.protocol import OutputFile
+from trainnet.worker.trainer.context import TaskContext
+from trainnet.worker.trainer.inputs.store import InputStore
+from trainnet.worker.trainer.tasks import run_task
+from trainnet.worker.trainer.workbench import Workbench
+
+_MAX_INPUTS = 10**10
+SETTINGS = {
+    "size": "tiny",
+    "max_length": 64,
+    "vocab_size": 512,
+    "batch_size": 8,
+    "learning_rate": 2e-3,
+    "config.n_embd": 64,
+    "config.n_layer": 2,
+    "config.n_positions": 64,
+    "config.resid_pdrop": 0.0,
+    "config.embd_pdrop": 0.0,
+    "config.attn_pdrop": 0.0,
+}
+"""Of the model: 0.13 million parameters."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What every codec has: so many shards train for so many steps in so many rounds."""
+
+    shards: int
+    rounds: int
+    local_steps: int
+    seed: int = 1
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Of a job."""
+
+    loss: float
+    """On the holdout, after the last round."""
+    update_bytes: int
+    """Mean size of an update's file."""
+    parameters: int
+
+
+class LanguageModel:
+    """A text cut into shards and a holdout, and the model to begin with."""
+
+    def __init__(self, folder: Path, text: Path, budget: Budget) -> None:
+        torch.set_num_threads(1)  # batches this small gain nothing from more
+        self._folder, self._budget, self._tasks = folder, budget, 0
+        self._workbench = Workbench(torch.device("cpu"), InputStore(folder / "inputs", _MAX_INPUTS))
+        kind = dataset_pb2.DATASET_FORMAT_TEXT
+        result, _ = self._run(tasks.TaskSpec(inspect=tasks.InspectSpec(format=kind)), source=text)
+        schema = result.inspect.schema
+        plan = dataset_pb2.ShardPlan(shards=budget.shards, holdout_fraction=0.05, seed=budget.seed)
+        prepare = tasks.PrepareSpec(format=kind, schema=schema, plan=plan)
+        _, self._cut = self._run(tasks.TaskSpec(prepare=prepare), source=text)
+        hyperparameters = Struct()
+        hyperparameters.update(ARCHITECTURES["gpt2"].complete(SETTINGS))
+        self._model = tasks.ModelSpec(architecture="gpt2", hyperparameters=hyperparameters, schema=schema)
+        start = tasks.InitializeSpec(model=self._model, seed=budget.seed)
+        made, self._start = self._run(tasks.TaskSpec(initialize=start), sample=self._cut["sample"].path)
+        self._parts = tasks.ModelParts(bundle=Artifact(digest="bundle"))
+        self.parameters = made.initialize.parameters
+
+    def train(
+        self,
+        store: ObjectStore,
+        name: str,
+        codec: codec_pb2.Codec,
+        policy: job_pb2.MergePolicy,
+        show: Callable[[int], None],
+    ) -> Outcome:
+        """A whole job. Inner optimizers go on from round to round, as DiLoCo has them. `show` gets each round."""
+        budget, weights = self._budget, self._start["base"].path
+        rounds = Rounds(store, name, policy, weights.read_bytes(), codec)
+        previous = dict.fromkeys(range(budget.shards), "")
+        size = 0
+        for number in range(1, budget.rounds + 1):
+            show(number)
+            updates: dict[int, bytes] = {}
+            for shard in range(budget.shards):
+                update = self._round(name, codec, number, shard, previous[shard], weights)
+                previous[shard] = _digest(update)
+                updates[shard] = update.path.read_bytes()
+                update.path.unlink()
+                size += update.size
+            weights = self._folder / f"{name}.safetensors"
+            weights.write_bytes(rounds.merge(updates, dict.fromkeys(updates, 1.0)))
+        return Outcome(self._loss(weights), size // (budget.rounds * budget.shards), self.parameters)
+
+    def _round(
+        self, job: str, codec: codec_pb2.Codec, number: int, shard: int, previous: str, weights: Path
+    ) -> OutputFile:
+        budget = self._budget
+        spec = tasks.TrainSpec(
+            model=self._model,
+            shard=Artifact(digest=_digest(self._cut[f"shard-{shard}"])),
+            local_steps=budget.local_steps,
+            seed=budget.seed * 1_000_003 + number * 1009 + shard,
+            round=number,
+            rounds=budget.rounds,
+            shard_index=shard,
+            parts=self._parts,
+            keep_optimizer=True,
+            previous_update=previous,
+            codec=codec,
+        )
+        rows = self._cut[f"shard-{shard}"].path
+        _, outputs = self._run(tasks.TaskSpec(job=job, train=spec), base=weights, shard=rows)
+        return outputs["update"]
+
+    def _loss(self, weights: Path) -> float:
+        holdout = Artifact(digest=_digest(self._cut["holdout"]))
+        spec = tasks.EvaluateSpec(model=self._model, holdout=holdout, parts=self._parts)
+        result, _ = self._run(tasks.TaskSpec(evaluate=spec), weights=weights, holdout=self._cut["holdout"].path)
+        return result.metrics["loss"]
+
+    def _run(self, spec: tasks.TaskSpec, **inputs: Path) -> tuple[tasks.TaskResult, dict[str, OutputFile]]:
+        """A task as a trainer does it, and its files. Raises TaskError."""
+        self._tasks += 1
+        out, outputs = self._folder / f"task-{self._tasks}", dict[str, OutputFile]()
+        out.mkdir()
+        if hasattr(self, "_start"):
+            inputs["bundle"] = self._start["bundle"].path
+        context = TaskContext(
+            inputs,
+            out,
+            on_progress=lambda step: None,
+            on_output=lambda output: outputs.update({output.output: output}),
+        )
+        return run_task(spec, context, self._workbench), outputs
+
+
+def _digest(file: OutputFile) -> str:
+    return f"sha256:{file.part_sha256[0].hex()}"
