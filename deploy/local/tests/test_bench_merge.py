@@ -137,3 +137,17 @@ def test_too_little_room_is_told_before_anything_starts(tmp_path: Path) -> None:
     assert "choose another folder with --data, or measure less" in answer.stderr
     assert "Traceback" not in answer.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_cells_of_sizes_rules_and_codecs(tmp_path: Path) -> None:
+    grid = ("--params", "300000", "--updates", "3", "--rules", "mean,krum", "--codecs", "topk")
+    answer = trainnet("bench", "cells", *grid, "--json", "--data", str(tmp_path))
+    assert answer.returncode == 0, answer.stderr
+    cells = [json.loads(line) for line in answer.stdout.splitlines()]
+    assert [(cell["updates"], cell["rule"], cell["codec"]) for cell in cells] == [
+        (3, "mean", "topk"),
+        (3, "krum", "topk"),
+    ]
+    promised = ["bytes_per_s", "kernel_bytes_per_s", "peak_rss_bytes", "memcpy_bytes_per_s", "torch_mean_bytes_per_s"]
+    assert all(cell[name] > 0 for cell in cells for name in (*promised, "store_get_bytes_per_s"))
+    assert list(tmp_path.iterdir()) == [], "nothing is left behind"

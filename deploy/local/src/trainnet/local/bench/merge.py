@@ -1,13 +1,8 @@
 """`trainnet bench merge`: a round of large updates, beside what the object store alone would take for its bytes."""
 
 import json
-import os
-import subprocess
-import sys
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Annotated, Any
 
 import typer
@@ -15,12 +10,11 @@ from google.protobuf import json_format
 from rich.console import Console
 from rich.table import Table
 
-from trainnet.local import weed
 from trainnet.local.bench import noop, store_rates
+from trainnet.local.bench.aggregator import rates, store_settings
 from trainnet.local.bench.jobs import whole_round
 from trainnet.local.bench.running import running
 from trainnet.local.errors import LocalError
-from trainnet.local.ports import HOST
 from trainnet.local.stack import LocalStack
 from trainnet.local.terminal import fail
 from trainnet.v1 import job_pb2, merge_pb2
@@ -28,7 +22,6 @@ from trainnet.v1 import job_pb2, merge_pb2
 # The first round warms processes and caches, the second is the result.
 ROUNDS = 2
 
-_BENCH_SECONDS = 600.0
 _NAMES = {"diloco": "nesterov"}
 """What people call differently than the contract."""
 
@@ -91,13 +84,11 @@ def kernel_bytes_per_s(updates: int, strategy: str, rule: str, codec: str) -> fl
     """The aggregator's arithmetic alone, without a store, in a process of its own."""
     arguments = ["--updates", str(min(updates, 16)), "--strategy", _NAMES.get(strategy, strategy)]
     arguments += ["--rule", rule, "--codec", codec]
-    return float(_aggregator_bench("kernel", *arguments)["kernel_bytes_per_s"])
+    return float(rates("kernel", *arguments)["kernel_bytes_per_s"])
 
 
 def fold_rates(stack: LocalStack, found: job_pb2.Round, spec: job_pb2.JobSpec) -> dict[str, float]:
     """Reading and folding that round's updates from the store, without the write, beside reading them alone."""
-    assert stack.ports is not None, "the stack runs"
-    assert stack.secrets is not None, "the stack runs"
     terms = [merge_pb2.Term(shard=entry.shard, update=entry.update, weight=entry.examples) for entry in found.manifest]
     state = found.base_optimizer_state if found.HasField("base_optimizer_state") else None
     work = merge_pb2.MergeWork(
@@ -107,36 +98,7 @@ def fold_rates(stack: LocalStack, found: job_pb2.Round, spec: job_pb2.JobSpec) -
         optimizer_state=state,
         codec=spec.codec,
     )
-    store = {
-        "TRAINNET_S3_ENDPOINT": f"{HOST}:{stack.ports.s3}",
-        "TRAINNET_S3_ACCESS_KEY": stack.secrets.s3_access_key,
-        "TRAINNET_S3_SECRET_KEY": stack.secrets.s3_secret_key,
-        "TRAINNET_S3_BUCKET": weed.BUCKET,
-    }
-    return _aggregator_bench("fold", work=json_format.MessageToJson(work), settings=store)
-
-
-def _aggregator_bench(
-    name: str, *arguments: str, work: str = "", settings: Mapping[str, str] = MappingProxyType({})
-) -> dict[str, float]:
-    """What a benchmark of the aggregator's own answers, in a process of its own. Raises LocalError."""
-    try:
-        answer = subprocess.run(
-            [sys.executable, "-m", "trainnet.aggregator.bench", name, "--json", *arguments],
-            check=True,
-            input=work,
-            capture_output=True,
-            text=True,
-            timeout=_BENCH_SECONDS,
-            env={**os.environ, **settings},
-        )
-    except subprocess.CalledProcessError as error:
-        said = (error.stderr.strip().splitlines() or ["it did not say why"])[-1]
-        raise LocalError(f"the aggregator's benchmark `{name}` failed: {said}") from None
-    except subprocess.TimeoutExpired:
-        raise LocalError(f"the aggregator's benchmark `{name}` took more than {_BENCH_SECONDS:g} s") from None
-    rates: dict[str, float] = json.loads(answer.stdout)
-    return rates
+    return rates("fold", work=json_format.MessageToJson(work), settings=store_settings(stack))
 
 
 def measure(
@@ -166,7 +128,7 @@ def measure(
         peak = peak_rss_bytes(stack)
         # After the rounds: while the workers start, they take the processor that the store would be measured with.
         with console.status("the object store alone: 4 streams up, 4 streams down"):
-            rates = store_rates.measure(stack, size)
+            alone = store_rates.measure(stack, size)
         with console.status("reading and folding, without the write"):
             folding = fold_rates(stack, found, job.spec)
     with console.status("the kernel alone"):
@@ -174,7 +136,7 @@ def measure(
     moved = traffic(found, params)
     steps = noop.critical_path(found)
     round_s, making_s = noop.round_seconds(found), noop.making_seconds(found)
-    ideal_s = moved.put / rates.put + moved.got / rates.get
+    ideal_s = moved.put / alone.put + moved.got / alone.get
     return {
         "params": params,
         "updates": updates,
@@ -194,8 +156,8 @@ def measure(
         "ratio": round_s / ideal_s,
         "making_updates_s": making_s,
         "ratio_without_making": (round_s - making_s) / ideal_s,
-        "store_put_bytes_per_s": rates.put,
-        "store_get_bytes_per_s": rates.get,
+        "store_put_bytes_per_s": alone.put,
+        "store_get_bytes_per_s": alone.get,
         "bytes_put": moved.put,
         "bytes_got": moved.got,
         "traffic": asdict(moved),

@@ -1,0 +1,72 @@
+"""Rounds in the object store without workers: seeded objects, of which some may stand for several updates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from trainnet.aggregator.bench.policies import policy_of
+from trainnet.aggregator.bench.updates import CODECS, decoder, random_update
+from trainnet.aggregator.codecs.choice import NAME
+from trainnet.aggregator.kernels import Bytes
+from trainnet.runtime.store import ObjectNotFound, ObjectStore
+from trainnet.runtime.tensors import build_header
+from trainnet.v1.artifact_pb2 import Artifact
+from trainnet.v1.merge_pb2 import Group, MergeWork, Term
+
+PREFIX = "bench/merges/"
+_CHUNK = 1 << 22
+"""Numbers made at a time: whole records of every codec."""
+_PART = 8 << 20
+
+
+def merge_work(
+    store: ObjectStore, *, params: int, updates: int, strategy: str, rule: str, codec: str, most_bytes: int
+) -> MergeWork:
+    """A merge of so many updates to a model of one fp32 tensor. What it reads is stored where it is not there yet, at
+    most `most_bytes` of it: further updates are objects that others are too, with weights of their own."""
+    header = build_header([("w", "F32", (params,))])
+    base = _stored(store, f"{params}/base", header, _random("fp32", params, 0), len(header) + 4 * params)
+    reader = decoder(codec, params)
+    header = build_header([(item.name, item.dtype, item.shape) for item in reader.tensors], {NAME: reader.name})
+    size = len(header) + reader.data_size
+    distinct = max(1, min(updates, (most_bytes - base.size_bytes) // size))
+    stored = [
+        _stored(store, f"{params}/{codec}-{i}", header, _random(codec, params, i + 1), size) for i in range(distinct)
+    ]
+    terms = [Term(shard=i, update=stored[i % distinct], weight=100.0 + i) for i in range(updates)]
+    policy = policy_of(strategy, rule, updates)
+    key = f"{PREFIX}{params}/merged"
+    return MergeWork(
+        base=base,
+        groups=[Group(terms=terms)],
+        policy=policy,
+        codec=CODECS[codec],
+        key=key,
+        optimizer_key=f"{key}-state",
+    )
+
+
+def _random(codec: str, params: int, seed: int) -> Iterator[Bytes]:
+    rng = np.random.default_rng(seed)
+    for begin in range(0, params, _CHUNK):
+        yield random_update(codec, min(_CHUNK, params - begin), rng)
+
+
+def _stored(store: ObjectStore, name: str, header: bytes, data: Iterator[Bytes], size: int) -> Artifact:
+    artifact = Artifact(key=PREFIX + name, size_bytes=size)
+    try:
+        if store.stat(artifact.key).size == size:
+            return artifact
+    except ObjectNotFound:
+        pass
+    writer = store.open_writer(artifact.key, _PART)
+    try:
+        writer.write(header)
+        for block in data:
+            writer.write(block.data)
+        writer.close()
+    finally:
+        writer.abort()
+    return artifact

@@ -1,0 +1,27 @@
+"""A whole merge: read, weighed, folded, written; in a process that has done nothing else, so that its peak of memory is
+the merge's."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from trainnet.aggregator.engine import Engine
+from trainnet.aggregator.objects import Objects
+from trainnet.runtime.store import ObjectStore
+from trainnet.v1.merge_pb2 import MergeWork
+
+
+def measure_merge(store: ObjectStore, work: MergeWork, *, threads: int, slice_bytes: int) -> dict[str, float]:
+    """Bytes of updates merged per second, as they travelled, the peak of resident memory, and seconds by step. What it
+    writes is removed."""
+    engine = Engine(store, Objects(store), threads=threads, slice_bytes=slice_bytes)
+    began = time.perf_counter()
+    outcome = engine.merge(work, round_name="jobs/bench/rounds/1")
+    took = time.perf_counter() - began
+    store.delete([work.key, work.optimizer_key])
+    size = sum(term.update.size_bytes for group in work.groups for term in group.terms)
+    status = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    peak = next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM:"))
+    steps = {f"{name}_s": seconds for name, seconds in outcome.timings.items()}
+    return {"bytes_per_s": size / took, "merge_s": took, "peak_rss_bytes": peak, **steps}
