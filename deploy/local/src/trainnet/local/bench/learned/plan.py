@@ -52,7 +52,7 @@ TASKS = {
                 "config.n_head": 2,
                 "max_length": 64,
                 "vocab_size": 512,
-                "batch_size": 8,
+                "batch_size": 4,
                 "schedule": "cosine",
                 "warmup_steps": 50,
                 "config.resid_pdrop": 0.0,
