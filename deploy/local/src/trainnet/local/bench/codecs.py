@@ -1,7 +1,7 @@
 """`trainnet bench codecs`: what each codec costs a language model, and what it saves.
 
-A small GPT learns the King James Bible with DiLoCo's settings, once with each codec: the worker's own tasks, the
-aggregator's own engine, the same shards, steps and seeds.
+A small GPT learns the King James Bible, once with each codec: the worker's own tasks, the aggregator's own engine, the
+same shards, steps, seeds and merge strategy.
 """
 
 import json
@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -28,9 +29,8 @@ from trainnet.v1 import codec_pb2, job_pb2
 if TYPE_CHECKING:
     from trainnet.local.bench.compression.language_model import Budget
 
-STRATEGIES = {"topk": "fedavg"}
-"""What merges a codec's updates where it is not DiLoCo's outer step: what TOPK feeds back is its momentum, as in
-SparseLoCo (arXiv:2508.15706)."""
+STRATEGY = "fedavg"
+"""Of all codecs alike: what TOPK feeds back is a momentum already, as in SparseLoCo (arXiv:2508.15706)."""
 _MESSAGES = {"diloco": job_pb2.MERGE_STRATEGY_NESTEROV, "fedavg": job_pb2.MERGE_STRATEGY_FEDAVG}
 SHARDS, ROUNDS, LOCAL_STEPS = 4, 60, 8
 QUICK_ROUNDS = 3
@@ -48,7 +48,7 @@ class Row:
     loss: float
     """On text that was held out, in nats a token."""
     loss_gap: float
-    """To FP32's, relative to it."""
+    """To FP32's by the same strategy, relative to it."""
     strategy: str
     seconds: float
     parameters: int
@@ -66,9 +66,7 @@ def codecs(
         int | None, typer.Option(min=1, max=100_000, help="Rounds of each training.", show_default=str(ROUNDS))
     ] = None,
     local_steps: Annotated[int, typer.Option(min=1, max=100_000, help="Steps of a shard in a round.")] = LOCAL_STEPS,
-    merge: Annotated[
-        str, typer.Option(help="What merges: diloco or fedavg.", show_default="diloco, fedavg for topk")
-    ] = "",
+    merge: Annotated[str, typer.Option(help="What merges: fedavg, diloco, or both with a comma between.")] = STRATEGY,
     seed: Annotated[int, typer.Option(min=1, max=10**6, help="Of weights, shards and batches.")] = 1,
     set_: Annotated[
         list[str] | None,
@@ -85,7 +83,7 @@ def codecs(
         budget = Budget(shards, rounds or (QUICK_ROUNDS if quick else ROUNDS), local_steps, seed)
         wanted = choices.names("--codecs", codecs, [name.lower() for name in CODECS])
         given = choices.settings("--set", set_ or [], NUMBERS)
-        strategies = choices.names("--merge", merge, _MESSAGES) if merge else []
+        strategies = choices.names("--merge", merge, _MESSAGES)
         with console.status("cutting the text") as status:
             for row in measure(wanted, given, strategies, budget, status.update):
                 found.append(row)
@@ -104,14 +102,14 @@ def measure(
     budget: "Budget",
     say: Callable[[str], None],
 ) -> Iterator[Row]:
-    """A row for each codec, FP32's first, to which the others' gap is. Raises LocalError."""
+    """A row for each codec and strategy, FP32's first, to which the others' gap is. Raises LocalError."""
     from trainnet.local.bench.compression.language_model import LanguageModel
 
-    fp32: Row | None = None
+    plain: dict[str, Row] = {}
     with tempfile.TemporaryDirectory(prefix="trainnet-bench-") as folder, merging.storing() as store:
         text = write_text(Path(folder) / "text.txt")
         model = LanguageModel(Path(folder), Path(folder) / "text.txt", budget)
-        for name, strategy in _pairs(wanted, strategies):
+        for name, strategy in product(dict.fromkeys(("fp32", *wanted)), strategies):
             began = time.monotonic()
             policy = merging.completed(job_pb2.MergePolicy(strategy=_MESSAGES[strategy]), budget.shards)
 
@@ -119,6 +117,7 @@ def measure(
                 say(f"{name}: round {number} of {budget.rounds}")
 
             outcome = model.train(store, f"{name}-{strategy}", codec_of(name, given), policy, show)
+            fp32 = plain.get(strategy)
             row = Row(
                 codec=name,
                 bytes_per_update=outcome.update_bytes,
@@ -135,15 +134,8 @@ def measure(
                 seed=budget.seed,
                 text=text,
             )
-            fp32 = fp32 or row
+            plain.setdefault(strategy, row)
             yield row
-
-
-def _pairs(wanted: Sequence[str], strategies: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """(codec, strategy): each codec with each, or with its own; FP32 first."""
-    for name in dict.fromkeys(("fp32", *wanted)):
-        for strategy in strategies or [STRATEGIES.get(name, "diloco")]:
-            yield name, strategy
 
 
 def codec_of(name: str, given: Mapping[str, float]) -> codec_pb2.Codec:
