@@ -43,6 +43,11 @@ class Cell:
     attack: str
     seed: int
 
+    @property
+    def name(self) -> str:
+        """Its own wherever it stands: rounds are named by it, and buckets drawn by the names of rounds."""
+        return f"{self.rule}-{self.bucketing}-{self.momentum}-{self.attack}-{self.seed}"
+
 
 @dataclass(frozen=True)
 class Row:
@@ -99,7 +104,7 @@ def run(
                 try:
                     result = training.train(
                         store,
-                        f"cell-{done}",
+                        cell.name,
                         policies[cell.rule, cell.bucketing],
                         setting,
                         attack=cell.attack,
