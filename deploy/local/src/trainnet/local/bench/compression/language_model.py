@@ -4,22 +4,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from google.protobuf.struct_pb2 import Struct
 
 from trainnet.coordinator.domain.catalog import ARCHITECTURES
+from trainnet.local.bench.in_process import Trainer, digest_of
 from trainnet.local.bench.merging import Rounds
 from trainnet.runtime.store import ObjectStore
 from trainnet.v1 import codec_pb2, dataset_pb2, job_pb2
 from trainnet.v1 import task_pb2 as tasks
 from trainnet.v1.artifact_pb2 import Artifact
-from trainnet.worker.protocol import OutputFile
-from trainnet.worker.trainer.context import TaskContext
-from trainnet.worker.trainer.inputs.store import InputStore
-from trainnet.worker.trainer.tasks import run_task
-from trainnet.worker.trainer.workbench import Workbench
 
-_MAX_INPUTS = 10**10
 SETTINGS = {
     "size": "tiny",
     "max_length": 64,
@@ -61,20 +55,19 @@ class LanguageModel:
     """A text cut into shards and a holdout, and the model to begin with."""
 
     def __init__(self, folder: Path, text: Path, budget: Budget) -> None:
-        torch.set_num_threads(1)  # batches this small gain nothing from more
-        self._folder, self._budget, self._tasks = folder, budget, 0
-        self._workbench = Workbench(torch.device("cpu"), InputStore(folder / "inputs", _MAX_INPUTS))
+        self._folder, self._budget = folder, budget
+        self._trainer = Trainer(folder / "trainer")
         kind = dataset_pb2.DATASET_FORMAT_TEXT
-        result, _ = self._run(tasks.TaskSpec(inspect=tasks.InspectSpec(format=kind)), source=text)
+        result, _ = self._trainer.do(tasks.TaskSpec(inspect=tasks.InspectSpec(format=kind)), {"source": text})
         schema = result.inspect.schema
         plan = dataset_pb2.ShardPlan(shards=budget.shards, holdout_fraction=0.05, seed=budget.seed)
         prepare = tasks.PrepareSpec(format=kind, schema=schema, plan=plan)
-        _, self._cut = self._run(tasks.TaskSpec(prepare=prepare), source=text)
+        _, self._cut = self._trainer.do(tasks.TaskSpec(prepare=prepare), {"source": text})
         hyperparameters = Struct()
         hyperparameters.update(ARCHITECTURES["gpt2"].complete(SETTINGS))
         self._model = tasks.ModelSpec(architecture="gpt2", hyperparameters=hyperparameters, schema=schema)
         start = tasks.InitializeSpec(model=self._model, seed=budget.seed)
-        made, self._start = self._run(tasks.TaskSpec(initialize=start), sample=self._cut["sample"].path)
+        made, self._start = self._trainer.do(tasks.TaskSpec(initialize=start), {"sample": self._cut["sample"]})
         self._parts = tasks.ModelParts(bundle=Artifact(digest="bundle"))
         self.parameters = made.initialize.parameters
 
@@ -87,7 +80,7 @@ class LanguageModel:
         show: Callable[[int], None],
     ) -> Outcome:
         """A whole job. Inner optimizers go on from round to round, as DiLoCo has them. `show` gets each round."""
-        budget, weights = self._budget, self._start["base"].path
+        budget, weights = self._budget, self._start["base"]
         rounds = Rounds(store, name, policy, weights.read_bytes(), codec)
         previous = dict.fromkeys(range(budget.shards), "")
         size = 0
@@ -96,21 +89,19 @@ class LanguageModel:
             updates: dict[int, bytes] = {}
             for shard in range(budget.shards):
                 update = self._round(name, codec, number, shard, previous[shard], weights)
-                previous[shard] = _digest(update)
-                updates[shard] = update.path.read_bytes()
-                update.path.unlink()
-                size += update.size
+                previous[shard] = digest_of(update)
+                updates[shard] = update.read_bytes()
+                update.unlink()
+                size += len(updates[shard])
             weights = self._folder / f"{name}.safetensors"
             weights.write_bytes(rounds.merge(updates, dict.fromkeys(updates, 1.0)))
         return Outcome(self._loss(weights), size // (budget.rounds * budget.shards), self.parameters)
 
-    def _round(
-        self, job: str, codec: codec_pb2.Codec, number: int, shard: int, previous: str, weights: Path
-    ) -> OutputFile:
-        budget = self._budget
+    def _round(self, job: str, codec: codec_pb2.Codec, number: int, shard: int, previous: str, weights: Path) -> Path:
+        budget, rows = self._budget, self._cut[f"shard-{shard}"]
         spec = tasks.TrainSpec(
             model=self._model,
-            shard=Artifact(digest=_digest(self._cut[f"shard-{shard}"])),
+            shard=Artifact(digest=digest_of(rows)),
             local_steps=budget.local_steps,
             seed=budget.seed * 1_000_003 + number * 1009 + shard,
             round=number,
@@ -121,31 +112,13 @@ class LanguageModel:
             previous_update=previous,
             codec=codec,
         )
-        rows = self._cut[f"shard-{shard}"].path
-        _, outputs = self._run(tasks.TaskSpec(job=job, train=spec), base=weights, shard=rows)
+        files = {"base": weights, "shard": rows, "bundle": self._start["bundle"]}
+        _, outputs = self._trainer.do(tasks.TaskSpec(job=job, train=spec), files)
         return outputs["update"]
 
     def _loss(self, weights: Path) -> float:
-        holdout = Artifact(digest=_digest(self._cut["holdout"]))
-        spec = tasks.EvaluateSpec(model=self._model, holdout=holdout, parts=self._parts)
-        result, _ = self._run(tasks.TaskSpec(evaluate=spec), weights=weights, holdout=self._cut["holdout"].path)
+        rows = self._cut["holdout"]
+        spec = tasks.EvaluateSpec(model=self._model, holdout=Artifact(digest=digest_of(rows)), parts=self._parts)
+        files = {"weights": weights, "holdout": rows, "bundle": self._start["bundle"]}
+        result, _ = self._trainer.do(tasks.TaskSpec(evaluate=spec), files)
         return result.metrics["loss"]
-
-    def _run(self, spec: tasks.TaskSpec, **inputs: Path) -> tuple[tasks.TaskResult, dict[str, OutputFile]]:
-        """A task as a trainer does it, and its files. Raises TaskError."""
-        self._tasks += 1
-        out, outputs = self._folder / f"task-{self._tasks}", dict[str, OutputFile]()
-        out.mkdir()
-        if hasattr(self, "_start"):
-            inputs["bundle"] = self._start["bundle"].path
-        context = TaskContext(
-            inputs,
-            out,
-            on_progress=lambda step: None,
-            on_output=lambda output: outputs.update({output.output: output}),
-        )
-        return run_task(spec, context, self._workbench), outputs
-
-
-def _digest(file: OutputFile) -> str:
-    return f"sha256:{file.part_sha256[0].hex()}"

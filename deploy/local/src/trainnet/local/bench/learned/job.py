@@ -4,9 +4,7 @@ Every task is the one that a worker would be given; its seeds and the shards tha
 coordinator's own rules. Nothing is uploaded: what an update holds is what counts.
 """
 
-import itertools
 import shutil
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,10 +13,9 @@ from google.protobuf.struct_pb2 import Struct
 from trainnet.coordinator.domain.catalog import ARCHITECTURES
 from trainnet.coordinator.domain.participation import drawn
 from trainnet.coordinator.usecases.model_specs import shard_seed
+from trainnet.local.bench.in_process import Trainer, digest_of
 from trainnet.local.bench.learned.plan import ALPHA, SHARDS, STRATEGIES, Run, Strategy, Task
 from trainnet.local.bench.merging import Rounds, completed
-from trainnet.local.errors import LocalError
-from trainnet.runtime import digest
 from trainnet.runtime.store import ObjectStore
 from trainnet.v1.dataset_pb2 import (
     DATASET_FORMAT_PARQUET,
@@ -35,42 +32,9 @@ from trainnet.v1.task_pb2 import (
     ModelParts,
     ModelSpec,
     PrepareSpec,
-    TaskResult,
     TaskSpec,
     TrainSpec,
 )
-from trainnet.worker.errors import TaskError
-from trainnet.worker.trainer.context import TaskContext
-from trainnet.worker.trainer.devices import set_up_torch
-from trainnet.worker.trainer.inputs.store import InputStore
-from trainnet.worker.trainer.tasks import run_task
-from trainnet.worker.trainer.workbench import Workbench
-
-_ROOM = 1 << 40
-
-
-class Trainer:
-    """Does tasks in a folder of its own, on one thread."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder, self._numbers = folder, itertools.count()
-        self._workbench = Workbench(set_up_torch(1), InputStore(folder / "inputs", _ROOM))
-
-    def do(self, spec: TaskSpec, inputs: Mapping[str, Path]) -> tuple[TaskResult, dict[str, Path]]:
-        """The result, and the files by name. Raises LocalError."""
-        out = self._folder / f"task-{next(self._numbers)}"
-        out.mkdir(parents=True)
-        made: dict[str, Path] = {}
-        context = TaskContext(
-            dict(inputs),
-            out,
-            on_progress=lambda step: None,
-            on_output=lambda output: made.update({output.output: output.path}),
-        )
-        try:
-            return run_task(spec, context, self._workbench), made
-        except TaskError as error:
-            raise LocalError(f"{spec.WhichOneof('work')}: {error.message}") from error
 
 
 @dataclass(frozen=True)
@@ -110,14 +74,14 @@ def train(trainer: Trainer, store: ObjectStore, run: Run, task: Task, steps: int
     _, made = trainer.do(TaskSpec(initialize=InitializeSpec(model=model, seed=run.seed)), inputs)
     parts, common = ModelParts(), {}
     if "bundle" in made:
-        parts.bundle.digest, common = _digest(made["bundle"]), {"bundle": made["bundle"]}
+        parts.bundle.digest, common = digest_of(made["bundle"]), {"bundle": made["bundle"]}
     name = "-".join(str(part) for part in (run.task, run.split, run.strategy, run.local_steps, run.dropped, run.seed))
     count = len(data.shards)
     weights_file = made["base"]
     rounds = Rounds(store, name, completed(strategy.merge, count), weights_file.read_bytes())
     spec = TrainSpec(model=model, parts=parts, local_steps=run.local_steps, keep_optimizer=strategy.adaptive)
     spec.rounds = max(1, steps // run.local_steps)
-    digests, previous = [_digest(path) for path in data.shards], [""] * count
+    digests, previous = [digest_of(path) for path in data.shards], [""] * count
     for number in range(1, spec.rounds + 1):
         spec.round = number
         updates = {}
@@ -127,12 +91,12 @@ def train(trainer: Trainer, store: ObjectStore, run: Run, task: Task, steps: int
             files = {"base": weights_file, "shard": data.shards[shard], **common}
             _, out = trainer.do(TaskSpec(job=f"jobs/{name}", train=spec), files)
             updates[shard] = out["update"].read_bytes()
-            previous[shard] = _digest(out["update"])
+            previous[shard] = digest_of(out["update"])
             shutil.rmtree(out["update"].parent)
         merged = rounds.merge(updates, {shard: float(data.rows[shard]) for shard in updates})
         weights_file.write_bytes(merged)
     evaluate = EvaluateSpec(model=model, parts=parts, round=spec.rounds)
-    evaluate.holdout.digest = _digest(data.files["holdout"])
+    evaluate.holdout.digest = digest_of(data.files["holdout"])
     files = {"weights": weights_file, "holdout": data.files["holdout"], **common}
     found, _ = trainer.do(TaskSpec(evaluate=evaluate), files)
     return float(found.metrics[task.metric])
@@ -147,7 +111,3 @@ def _model(task: Task, strategy: Strategy, schema: DataSchema) -> ModelSpec:
     hyperparameters = Struct()
     hyperparameters.update(ARCHITECTURES[task.architecture].complete(given))
     return ModelSpec(architecture=task.architecture, hyperparameters=hyperparameters, schema=schema)
-
-
-def _digest(path: Path) -> str:
-    return digest.of_bytes(path.read_bytes())

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from trainnet.aggregator.errors import AggregatorError
 from trainnet.local.bench import fashion, merging
+from trainnet.local.bench.in_process import Trainer
 from trainnet.local.bench.learned import data, job
 from trainnet.local.bench.learned.plan import TASKS, Row, Run
 from trainnet.local.errors import LocalError
@@ -25,7 +26,7 @@ def run(
     """Trains them; `steps` are those of each shard by task. Raises LocalError."""
     with tempfile.TemporaryDirectory(prefix="trainnet-bench-") as name, merging.storing() as store:
         folder = Path(name)
-        trainer = job.Trainer(folder / "trainer")
+        trainer = Trainer(folder / "trainer")
         cuts: dict[tuple[str, str, int], job.Cut] = {}
         for number, item in enumerate(wanted, start=1):
             say(f"{number} of {len(wanted)}: {_told(item)}")
