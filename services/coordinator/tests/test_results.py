@@ -1,5 +1,6 @@
 """What a worker declares, uploads and hands in, and what of it counts."""
 
+import dataclasses
 import json
 import math
 
@@ -7,10 +8,12 @@ import pytest
 
 from services.coordinator.tests.scene import Scene
 from services.coordinator.tests.support import declaration, safetensors
+from trainnet.coordinator.domain import names
 from trainnet.coordinator.domain.states import TaskKind
 from trainnet.coordinator.domain.text import MAX_METRICS
 from trainnet.coordinator.storage.schema import attempts, tasks, updates, uploads
-from trainnet.coordinator.usecases.results import Answer
+from trainnet.coordinator.usecases.results import STALE, Answer, Results
+from trainnet.coordinator.usecases.uploads import Uploads
 from trainnet.v1 import artifact_pb2, dataset_pb2, task_pb2, worker_pb2
 
 OTHER = safetensors([9.0])
@@ -48,6 +51,32 @@ async def test_an_update_much_larger_than_its_base_is_not_granted(scene: Scene) 
     assert answer.message.startswith("2000000 bytes are no update of")
     assert await scene.rows(uploads, fence=fence) == []
     assert (await scene.upload(worker, fence)).outcome == worker_pb2.OUTCOME_UNSPECIFIED
+
+
+class _Deleting(Uploads):
+    """While an upload begins, somebody deletes its job."""
+
+    def __init__(self, scene: Scene, job: str) -> None:
+        super().__init__(scene.store, 60.0)
+        self._jobs, self._name = scene.jobs, names.job(job)
+
+    async def begin(self, key: str, part_size: int) -> str | None:
+        begun = await super().begin(key, part_size)
+        await self._jobs.cancel(self._name)
+        await self._jobs.delete(self._name)
+        return begun
+
+
+async def test_nothing_is_granted_to_a_job_that_is_deleted_meanwhile(scene: Scene) -> None:
+    worker = await scene.worker()
+    job = await scene.job()
+    fence = await scene.lease(worker)
+    context = dataclasses.replace(scene.context, uploads=_Deleting(scene, job))
+    parts = artifact_pb2.UploadDeclaration(size_bytes=65 << 20, part_sha256=[bytes(32)] * 2)
+    request = worker_pb2.UploadRequest(fence=fence, output="base", declaration=parts)
+    answer = await Results(context, scene.datasets, scene.jobs).grant(worker, request, "nonce")
+    assert answer == STALE
+    assert list(scene.store.list_uploads(f"jobs/{job}/")) == []
 
 
 async def test_a_strangers_words_are_kept_only_as_far_as_they_mean_something(scene: Scene) -> None:

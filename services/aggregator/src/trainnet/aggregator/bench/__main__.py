@@ -15,7 +15,7 @@ from trainnet.aggregator import kernels
 from trainnet.aggregator.bench.fold import measure
 from trainnet.aggregator.bench.kernel import kernel_bytes_per_s
 from trainnet.aggregator.bench.policies import rules, strategies
-from trainnet.aggregator.bench.stored import merge_work
+from trainnet.aggregator.bench.stored import AliasedStore, merge_work
 from trainnet.aggregator.bench.updates import CODECS
 from trainnet.aggregator.bench.whole import measure_merge
 from trainnet.aggregator.memory import return_freed_buffers
@@ -67,7 +67,7 @@ def main() -> int:
         return_freed_buffers()
         work = json_format.Parse(sys.stdin.read(), MergeWork())
         measured = measure if options.what == "fold" else measure_merge
-        with ObjectStore.from_settings(StoreSettings.load()) as store:
+        with AliasedStore.from_settings(StoreSettings.load()) as store:
             result = measured(store, work, threads=options.threads, slice_bytes=options.slice_bytes)
     if options.json:
         print(json.dumps(result))

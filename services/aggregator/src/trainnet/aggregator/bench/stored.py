@@ -16,16 +16,28 @@ from trainnet.v1.artifact_pb2 import Artifact
 from trainnet.v1.merge_pb2 import Group, MergeWork, Term
 
 PREFIX = "bench/merges/"
+_ALIAS = "#"
+"""Ends the key of a stored object; what follows tells updates apart that are the same object."""
 _CHUNK = 1 << 22
 """Numbers made at a time: whole records of every codec."""
 _PART = 8 << 20
 
 
+class AliasedStore(ObjectStore):
+    """Finds the object behind each update. The engine must not know that some are the same: of real updates it cannot
+    read one in place of another."""
+
+    def read_into(self, key: str, offset: int, view: memoryview) -> None:
+        """See ObjectStore."""
+        super().read_into(key.partition(_ALIAS)[0], offset, view)
+
+
 def merge_work(
     store: ObjectStore, *, params: int, updates: int, strategy: str, rule: str, codec: str, most_bytes: int
 ) -> MergeWork:
-    """A merge of so many updates to a model of one fp32 tensor. What it reads is stored where it is not there yet, at
-    most `most_bytes` of it: further updates are objects that others are too, with weights of their own."""
+    """A merge of so many updates to a model of one fp32 tensor, for an AliasedStore. What it reads is stored where it
+    is not there yet, at most `most_bytes` of it: further updates are objects that others are too, with weights of their
+    own."""
     header = build_header([("w", "F32", (params,))])
     base = _stored(store, f"{params}/base", header, _random("fp32", params, 0), len(header) + 4 * params)
     reader = decoder(codec, params)
@@ -35,7 +47,9 @@ def merge_work(
     stored = [
         _stored(store, f"{params}/{codec}-{i}", header, _random(codec, params, i + 1), size) for i in range(distinct)
     ]
-    terms = [Term(shard=i, update=stored[i % distinct], weight=100.0 + i) for i in range(updates)]
+    found = [stored[i % distinct] for i in range(updates)]
+    aliases = [Artifact(key=f"{item.key}{_ALIAS}{i}", size_bytes=item.size_bytes) for i, item in enumerate(found)]
+    terms = [Term(shard=i, update=update, weight=100.0 + i) for i, update in enumerate(aliases)]
     policy = policy_of(strategy, rule, updates)
     key = f"{PREFIX}{params}/merged"
     return MergeWork(

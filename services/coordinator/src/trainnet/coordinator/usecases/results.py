@@ -92,11 +92,13 @@ class Results:
                 "upload_id": upload_id,
             }
             async with self._context.database.write() as tx:
-                await tx.execute(_insert_new(tx.dialect), upload)
-                await tx.execute(_DECLARED, {"by_fence": fence, "now": self._context.clock()})
-                row = await _upload(tx, fence, output)
-        if row is None:
-            return STALE
+                if await fetch(tx, attempts, fence=fence) is not None:  # else its job was deleted meanwhile
+                    await tx.execute(_insert_new(tx.dialect), upload)
+                    await tx.execute(_DECLARED, {"by_fence": fence, "now": self._context.clock()})
+                    row = await _upload(tx, fence, output)
+            if row is None:
+                await self._context.uploads.abandon(key, upload_id)
+                return STALE
         if row.object_digest != object_digest or row.object_size != request.declaration.size_bytes:
             return Answer(worker_pb2.OUTCOME_DIGEST_MISMATCH, f"{output} was declared with other bytes before")
         return await self._context.uploads.grant(row.object_key, request.declaration, row.upload_id)

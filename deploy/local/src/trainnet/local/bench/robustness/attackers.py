@@ -19,6 +19,8 @@ TARGET = 0
 class Attack:
     """None: the hostile workers keep to the rules."""
 
+    sends = True
+
     def poison(self, pictures: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """What they learn from in place of these batches, [workers, batch, …]."""
         return pictures, labels
@@ -26,6 +28,12 @@ class Attack:
     def tamper(self, honest: Tensor, own: Tensor) -> Tensor:
         """What they send in place of their own."""
         return own
+
+
+class Absence(Attack):
+    """They send nothing: what their honest work would have been worth."""
+
+    sends = False
 
 
 class BitFlip(Attack):
@@ -122,6 +130,7 @@ class Backdoor(Attack):
 
 ATTACKS: Mapping[str, Callable[[torch.Generator, float], Attack]] = {
     "none": lambda random, white: Attack(),
+    "absence": lambda random, white: Absence(),
     "bit_flip": lambda random, white: BitFlip(),
     "label_flip": lambda random, white: LabelFlip(),
     "mimic": lambda random, white: Mimic(),

@@ -83,7 +83,8 @@ def train(
         updates = sent.clone()
         updates[honest:] = hostile.tamper(sent[:honest], sent[honest:])
         updates *= -setting.learning_rate * (1 - (done - 1) / setting.rounds)
-        files = {worker: _HEADER + _bytes(update) for worker, update in enumerate(updates)}
+        sending = updates if hostile.sends else updates[:honest]
+        files = {worker: _HEADER + _bytes(update) for worker, update in enumerate(sending)}
         merged = rounds.merge(files, dict.fromkeys(files, 1.0))
         weights = torch.from_numpy(np.frombuffer(merged, "<f4", offset=len(_HEADER)).copy())
         say(done)
