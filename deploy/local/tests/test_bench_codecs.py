@@ -19,11 +19,14 @@ from trainnet.local.errors import LocalError
 def test_rows() -> None:
     command = [sys.executable, "-m", "trainnet.cli.main", "bench", "codecs", "--json"]
     command += ["--codecs", "int8,topk", "--rounds", "2", "--shards", "2", "--local-steps", "2", "--set", "keep=32"]
-    command += ["--base-codec", "bf16"]
+    command += ["--base-codec", "bf16", "--moved", "0,1"]
     answer = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
     assert answer.returncode == 0, answer.stderr
-    rows = [json.loads(line) for line in answer.stdout.splitlines()]
-    assert [row["codec"] for row in rows] == ["fp32", "int8", "topk"]
+    every = [json.loads(line) for line in answer.stdout.splitlines()]
+    rows, moving = every[::2], every[1::2]
+    assert [row["moved"] for row in every] == [0.0, 1.0] * 3
+    assert [row["codec"] for row in rows] == [row["codec"] for row in moving] == ["fp32", "int8", "topk"]
+    assert all(moved["loss"] != row["loss"] for row, moved in zip(rows, moving, strict=True)), "optimisers began anew"
     assert {row["base_codec"] for row in rows} == {"bf16"}
     fp32, int8, topk = rows
     assert (fp32["bytes_ratio"], fp32["loss_gap"]) == (1.0, 0.0)

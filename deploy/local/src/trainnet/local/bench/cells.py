@@ -13,7 +13,9 @@ import torch
 import typer
 from rich.console import Console
 
-from trainnet.local.bench import store_rates
+from trainnet.aggregator.bench import policies
+from trainnet.aggregator.bench.updates import CODECS, decoder
+from trainnet.local.bench import choices, store_rates
 from trainnet.local.bench.aggregator import rates, run, store_settings
 from trainnet.local.bench.running import running
 from trainnet.local.errors import LocalError
@@ -72,14 +74,16 @@ def cells(
     """Measure merges of every size, rule and codec: bytes per second and the peak of memory, without workers."""
     console = Console(stderr=True, highlight=False)
     try:
-        counts, kinds = _numbers(updates), rules.split(",")
-        for size, codec in itertools.product(_numbers(params), codecs.split(",")):
-            # A store of its own for each, since stores keep what is deleted for a while.
-            need = min(MOST_BYTES, 4 * size * (max(counts) + 2))
+        kinds = choices.names("--rules", rules, policies.rules())
+        grid = itertools.product(_numbers(params), choices.names("--codecs", codecs, CODECS), _numbers(updates))
+        for size, codec, count in grid:
+            # A store of its own for each, since stores keep what is deleted for a while: every merge's result.
+            stored = min(MOST_BYTES, 4 * size + count * decoder(codec, size).data_size)
+            need = stored + 4 * size * len(kinds)
             with running(console, data=data, workers=0, need_bytes=need) as stack:
                 with console.status("this machine alone"):
                     alone = {**bare_rates(), "store_get_bytes_per_s": store_rates.measure(stack, 64 << 20).get}
-                for count, rule in itertools.product(counts, kinds):
+                for rule in kinds:
                     cell = {"params": size, "updates": count, "strategy": strategy, "rule": rule, "codec": codec}
                     with console.status(f"{count} updates of {size / 1e6:g} M numbers, {rule}, {codec}"):
                         cell.update(_measure(cell, store_settings(stack)), **alone)

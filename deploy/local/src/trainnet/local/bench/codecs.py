@@ -48,10 +48,12 @@ class Row:
     loss: float
     """On text that was held out, in nats a token."""
     loss_gap: float
-    """To FP32's by the same strategy, relative to it; weights travelling as in its first row."""
+    """To FP32's by the same strategy, relative to it; weights travelling and shards moving as in its first row."""
     strategy: str
     base_codec: str
     """How the weights travelled."""
+    moved: float
+    """The share of shards that changed the worker after each round."""
     seconds: float
     parameters: int
     shards: int
@@ -72,6 +74,9 @@ def codecs(
     base_codec: Annotated[
         str, typer.Option(help="How weights travel to workers: fp32, bf16, or both with a comma between.")
     ] = "fp32",
+    moved: Annotated[
+        str, typer.Option(help="Shares of shards that change the worker after a round, and what it kept of them.")
+    ] = "0",
     seed: Annotated[int, typer.Option(min=1, max=10**6, help="Of weights, shards and batches.")] = 1,
     set_: Annotated[
         list[str] | None,
@@ -90,8 +95,11 @@ def codecs(
         given = choices.settings("--set", set_ or [], NUMBERS)
         strategies = choices.names("--merge", merge, _MESSAGES)
         bases = choices.names("--base-codec", base_codec, [name.lower() for name in BASE_CODECS])
+        shares = choices.numbers("--moved", moved, float, [0.0])
+        if not all(0.0 <= share <= 1.0 for share in shares):
+            raise LocalError(f"--moved: {moved!r} has shares that are not from 0 to 1")
         with console.status("cutting the text") as status:
-            for row in measure(wanted, given, strategies, bases, budget, status.update):
+            for row in measure(wanted, given, strategies, bases, shares, budget, status.update):
                 found.append(row)
                 if as_json:
                     print(json.dumps(asdict(row)), flush=True)
@@ -106,26 +114,27 @@ def measure(
     given: Mapping[str, float],
     strategies: Sequence[str],
     bases: Sequence[str],
+    moved: Sequence[float],
     budget: "Budget",
     say: Callable[[str], None],
 ) -> Iterator[Row]:
-    """A row for each codec, strategy and way of the weights, FP32's first, to which the others' gap is. Raises
-    LocalError."""
+    """A row for each codec, strategy, way of the weights and share of shards that move; FP32's first, to which the
+    others' gap is. Raises LocalError."""
     from trainnet.local.bench.compression.language_model import LanguageModel
 
     plain: dict[str, Row] = {}
     with tempfile.TemporaryDirectory(prefix="trainnet-bench-") as folder, merging.storing() as store:
         text = write_text(Path(folder) / "text.txt")
         model = LanguageModel(Path(folder), Path(folder) / "text.txt", budget)
-        for name, strategy, base in product(dict.fromkeys(("fp32", *wanted)), strategies, bases):
+        for name, strategy, base, share in product(dict.fromkeys(("fp32", *wanted)), strategies, bases, moved):
             began = time.monotonic()
             policy = merging.completed(job_pb2.MergePolicy(strategy=_MESSAGES[strategy]), budget.shards)
 
             def show(number: int, name: str = name) -> None:
                 say(f"{name}: round {number} of {budget.rounds}")
 
-            job, codec = f"{name}-{strategy}-{base}", codec_of(name, given)
-            outcome = model.train(store, job, codec, policy, show, copies=base == "bf16")
+            job, codec = f"{name}-{strategy}-{base}-{share}", codec_of(name, given)
+            outcome = model.train(store, job, codec, policy, show, copies=base == "bf16", moved=share)
             fp32 = plain.get(strategy)
             row = Row(
                 codec=name,
@@ -136,6 +145,7 @@ def measure(
                 loss_gap=outcome.loss / fp32.loss - 1.0 if fp32 else 0.0,
                 strategy=strategy,
                 base_codec=base,
+                moved=share,
                 seconds=time.monotonic() - began,
                 parameters=outcome.parameters,
                 shards=budget.shards,
@@ -166,13 +176,14 @@ def table(rows: Sequence[Row]) -> Table:
     found = Table(box=None, pad_edge=False, padding=(0, 2))
     for heading in ("codec", "merged by", "weights as"):
         found.add_column(heading)
-    for heading in ("bytes an update", "a parameter", "fewer than fp32", "loss", "gap"):
+    for heading in ("moved", "bytes an update", "a parameter", "fewer than fp32", "loss", "gap"):
         found.add_column(heading, justify="right")
     for row in rows:
         found.add_row(
             row.codec,
             row.strategy,
             row.base_codec,
+            f"{row.moved:.0%}",
             f"{row.bytes_per_update:,}",
             f"{row.bytes_per_parameter:.4f}",
             f"{row.bytes_ratio:.1f} x",

@@ -1,5 +1,6 @@
 """A job that learns a text, without a coordinator: the worker's tasks in this process, merges by the engine."""
 
+import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,19 +81,21 @@ class LanguageModel:
         show: Callable[[int], None],
         *,
         copies: bool = False,
+        moved: float = 0.0,
     ) -> Outcome:
         """A whole job. Inner optimizers go on from round to round, as DiLoCo has them. `show` gets each round. With
-        `copies` the weights travel as BF16 from the second round on."""
+        `copies` the weights travel as BF16 from the second round on. Of the shards `moved` change the worker after a
+        round, by chance: what was kept of them begins anew."""
         budget, weights = self._budget, self._start["base"]
         rounds, base = Rounds(store, name, policy, weights.read_bytes(), codec, copies=copies), weights
         previous = dict.fromkeys(range(budget.shards), "")
-        size = 0
+        size, chance = 0, random.Random(budget.seed)
         for number in range(1, budget.rounds + 1):
             show(number)
             updates: dict[int, bytes] = {}
             for shard in range(budget.shards):
                 update = self._round(name, codec, number, shard, previous[shard], base)
-                previous[shard] = digest_of(update)
+                previous[shard] = "" if chance.random() < moved else digest_of(update)
                 updates[shard] = update.read_bytes()
                 update.unlink()
                 size += len(updates[shard])

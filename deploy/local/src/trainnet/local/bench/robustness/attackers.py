@@ -19,8 +19,6 @@ TARGET = 0
 class Attack:
     """None: the hostile workers keep to the rules."""
 
-    sends = True
-
     def poison(self, pictures: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """What they learn from in place of these batches, [workers, batch, …]."""
         return pictures, labels
@@ -30,10 +28,12 @@ class Attack:
         return own
 
 
-class Absence(Attack):
-    """They send nothing: what their honest work would have been worth."""
+class FreeRide(Attack):
+    """They do no work and send zeros, for what work is rewarded with."""
 
-    sends = False
+    def tamper(self, honest: Tensor, own: Tensor) -> Tensor:
+        """See Attack."""
+        return torch.zeros_like(own)
 
 
 class BitFlip(Attack):
@@ -130,7 +130,7 @@ class Backdoor(Attack):
 
 ATTACKS: Mapping[str, Callable[[torch.Generator, float], Attack]] = {
     "none": lambda random, white: Attack(),
-    "absence": lambda random, white: Absence(),
+    "free_ride": lambda random, white: FreeRide(),
     "bit_flip": lambda random, white: BitFlip(),
     "label_flip": lambda random, white: LabelFlip(),
     "mimic": lambda random, white: Mimic(),

@@ -83,8 +83,7 @@ def train(
         updates = sent.clone()
         updates[honest:] = hostile.tamper(sent[:honest], sent[honest:])
         updates *= -setting.learning_rate * (1 - (done - 1) / setting.rounds)
-        sending = updates if hostile.sends else updates[:honest]
-        files = {worker: _HEADER + _bytes(update) for worker, update in enumerate(sending)}
+        files = {worker: _HEADER + _bytes(update) for worker, update in enumerate(updates)}
         merged = rounds.merge(files, dict.fromkeys(files, 1.0))
         weights = torch.from_numpy(np.frombuffer(merged, "<f4", offset=len(_HEADER)).copy())
         say(done)
