@@ -38,8 +38,11 @@ def robust(rule: str, byzantine: int, *, bucket_size: int = 1, norm_clip: float 
             own = {"iterations": 6}
         case "centered_clipping":
             own = {"iterations": 4, "clip_radius": 0.9}
+        case "one_step":
+            return _rule("CENTERED_CLIPPING", **shared, iterations=1, clip_radius=0.8)
     return _rule(rule.upper(), **shared, **own)
 
 
-RULES = ("mean", "median", "trimmed_mean", "krum", "geometric_median", "centered_clipping")
-"""All of them; `mean` only with a norm clip, else it is no rule of its own."""
+RULES = ("mean", "median", "trimmed_mean", "krum", "geometric_median", "centered_clipping", "one_step")
+"""All of them; `mean` only with a norm clip, else it is no rule of its own; `one_step` is a centered clipping that
+looks at lengths alone."""

@@ -64,8 +64,9 @@ def test_memory_does_not_grow_with_the_updates(weed: Any, large: Model) -> None:
         found: int = json.loads(run.stdout)["peak"]
         return found
 
-    few, many = peak(2), peak(64)
-    assert many <= 1.1 * few, f"{few} kB for 2 updates, {many} kB for 64"
+    # With two updates not all threads have one; the allocator's share differs from run to run.
+    few, many = (min(peak(count) for _ in range(2)) for count in (4, 64))
+    assert many <= 1.1 * few, f"{few} kB for 4 updates, {many} kB for 64"
 
 
 def test_killed_in_the_middle_and_done_again(

@@ -16,8 +16,9 @@ from trainnet.aggregator.errors import Unmergeable
 from trainnet.aggregator.rules import gram as grams
 from trainnet.aggregator.rules.buckets import buckets_of
 from trainnet.aggregator.rules.coordinate import combine
+from trainnet.aggregator.rules.gram import Gram
 from trainnet.aggregator.rules.rule import rule_of
-from trainnet.aggregator.rules.weigh import check_told, weigh
+from trainnet.aggregator.rules.weigh import Compare, check_told, weigh
 from trainnet.v1.job_pb2 import MergePolicy, Weighing
 
 Vectors = NDArray[np.float64]
@@ -27,9 +28,15 @@ ROUND = "jobs/j/rounds/3"
 def weighings(vectors: Vectors, policy: MergePolicy, weights: list[float] | None = None) -> list[Weighing]:
     rule = rule_of(policy)
     assert rule is not None
-    with np.errstate(all="ignore"):
-        products = vectors @ vectors.T if rule.compares else None
-    return weigh(rule, ROUND, dict(enumerate(weights or [1.0] * len(vectors))), products)
+    return weigh(rule, ROUND, dict(enumerate(weights or [1.0] * len(vectors))), products_of(vectors))
+
+
+def products_of(vectors: Vectors) -> Compare:
+    def compare(sets: list[list[int]]) -> list[Gram]:
+        with np.errstate(all="ignore"):
+            return [vectors[members] @ vectors[members].T for members in sets]
+
+    return compare
 
 
 def result(vectors: Vectors, policy: MergePolicy, weights: list[float] | None = None) -> Vectors:
@@ -74,7 +81,7 @@ def published(rule: str, vectors: Vectors, policy: MergePolicy) -> Vectors:
                 pulls = 1.0 / np.linalg.norm(vectors - point, axis=1)
                 point = (vectors * pulls[:, None]).sum(axis=0) / pulls.sum()
             return np.asarray(point)
-        case "centered_clipping":
+        case "centered_clipping" | "one_step":
             centre = np.zeros(vectors.shape[1])
             for _ in range(policy.iterations):
                 ways = vectors - centre
@@ -145,7 +152,7 @@ def test_a_common_update_is_the_result(rule: str, count: int, size: int, clip: f
     if rule == "krum" and -(-count // size) < 3:
         return
     policy = robust(rule, 0, bucket_size=size, norm_clip=clip, keep=1)
-    if rule == "centered_clipping":
+    if rule in ("centered_clipping", "one_step"):
         policy.clip_radius = 1.0
     shorter = clip if 0.0 < clip < 1.0 else 1.0
     np.testing.assert_allclose(result(vectors, policy), vectors[0] * shorter, rtol=1e-6)
@@ -159,8 +166,27 @@ def test_the_order_of_arrival_does_not_matter(order: list[int], rule: str) -> No
     assert found is not None
     weights = {shard: 1.0 + shard for shard in range(9)}
     arrived = {shard: weights[shard] for shard in order}
-    products = vectors @ vectors.T
+    products = products_of(vectors)
     assert weigh(found, ROUND, arrived, products) == weigh(found, ROUND, weights, products)
+
+
+@given(st.sampled_from(RULES), st.integers(3, 20), st.integers(1, 4), st.integers(0, 1000))
+@settings(deadline=None, max_examples=100)
+def test_products_it_does_not_ask_for_count_for_nothing(rule: str, count: int, size: int, seed: int) -> None:
+    """Those of updates that are in different sets."""
+    policy = robust(rule, 0, bucket_size=min(size, count // 3), norm_clip=0.9, keep=1)
+    found, vectors = rule_of(policy), random(seed, count)
+    assert found is not None
+    buckets = buckets_of(ROUND, range(count), found.bucket_size)
+    sets = found.together([buckets[shard] for shard in range(count)])
+    assert sorted(place for members in sets for place in members) == list(range(count))
+    # Turned each into directions of its own, updates of different sets have other products than before.
+    turned = np.zeros((count, len(sets) * vectors.shape[1]))
+    for i, members in enumerate(sets):
+        turned[members, i * vectors.shape[1] : (i + 1) * vectors.shape[1]] = vectors[members]
+    for one, other in zip(weighings(vectors, policy), weighings(turned, policy), strict=True):
+        assert one.factor == pytest.approx(other.factor, rel=1e-12)
+        assert one.norm == pytest.approx(other.norm, rel=1e-12)
 
 
 @given(
@@ -225,7 +251,7 @@ def test_policies_that_are_not_whole_or_not_known() -> None:
 def test_what_is_no_number_is_said() -> None:
     vectors = random(1, 5)
     vectors[2, 7] = np.nan
-    with pytest.raises(Unmergeable, match="number 2"):
+    with pytest.raises(Unmergeable, match="shard 2 holds what is no number"):
         weighings(vectors, robust("geometric_median", 1))
 
 
@@ -249,7 +275,7 @@ def test_weighings_of_other_updates_are_refused() -> None:
 def test_updates_whose_length_is_no_number_count_for_nothing() -> None:
     vectors = random(1, 7)
     vectors[2] *= 1e250
-    for rule in ("mean", "krum", "geometric_median", "centered_clipping"):
+    for rule in ("mean", "krum", "geometric_median", "centered_clipping", "one_step"):
         told = weighings(vectors, robust(rule, 1))
         assert (told[2].factor, told[2].norm) == (0.0, grams.TOO_LONG)
         assert all(np.isfinite([item.factor, item.norm]).all() for item in told)

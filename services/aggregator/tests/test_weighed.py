@@ -12,12 +12,15 @@ from hypothesis import strategies as st
 
 from services.aggregator.tests.policies import POLICIES, RULES, robust
 from services.aggregator.tests.test_engine import Dying, engine, one_group
+from trainnet.aggregator.check import Checker
 from trainnet.aggregator.errors import Cancelled, Unmergeable
+from trainnet.aggregator.objects import Objects
+from trainnet.aggregator.plan import look_through
 from trainnet.aggregator.rules.rule import rule_of
 from trainnet.runtime.store import ObjectNotFound, ObjectStore
 from trainnet.runtime.tensors import layout, numpy_dtype
 from trainnet.v1.job_pb2 import MergePolicy, Weighing
-from trainnet.v1.merge_pb2 import Group, MergeWork, Term
+from trainnet.v1.merge_pb2 import CheckWork, Group, MergeWork, Term
 
 Model = Any
 ROUND = "jobs/j/rounds/7"
@@ -183,6 +186,31 @@ def test_two_aggregators_find_nearly_the_same(store: ObjectStore, large: Model) 
         assert one.norm == pytest.approx(other.norm, rel=1e-12)
 
 
+@pytest.mark.parametrize("rule", RULES)
+def test_lengths_that_checks_found_are_not_found_again(store: ObjectStore, model: Model, rule: str) -> None:
+    """Where they are all that the rule asks for, no update is read before the sum."""
+    terms, policy = terms_of(model), robust(rule, 2, norm_clip=0.9)
+    work = work_of(model, policy, terms)
+    plain = Agreed()
+    engine(store).weighings(look_through(work, Objects(store)), threading.Event(), ROUND, plain)
+    checker = Checker(store, Objects(store), slice_bytes=1 << 20)
+    for term in work.groups[0].terms:
+        term.norm = checker.check(CheckWork(update=term.update, base=work.base)).norm
+    plan, agreed = look_through(work, Objects(store)), Agreed()
+    found = rule_of(policy)
+    assert found is not None
+    store.delete([term.update.key for term in terms])
+    if found.compares:
+        with pytest.raises(ObjectNotFound):
+            engine(store).weighings(plan, threading.Event(), ROUND, agreed)
+        return
+    engine(store).weighings(plan, threading.Event(), ROUND, agreed)
+    for one, other in zip(plain.first, agreed.first, strict=True):
+        assert (one.shard, one.bucket) == (other.shard, other.bucket)
+        assert one.factor == pytest.approx(other.factor, rel=1e-12)
+        assert one.norm == pytest.approx(other.norm, rel=1e-12)
+
+
 def test_what_counts_for_nothing_is_not_read_again(store: ObjectStore, large: Model) -> None:
     terms, policy = terms_of(large), robust("krum", 2, keep=1)
     work, agreed = work_of(large, policy, terms), Agreed()
@@ -219,7 +247,7 @@ def test_what_no_check_accepted_reaches_no_weights(store: ObjectStore, model: Mo
     data[-68:-64] = np.float32("nan").tobytes()
     terms[3].update.CopyFrom(model.put("update-nan", bytes(data)))
     work = work_of(model, robust("centered_clipping", 2), terms)
-    with pytest.raises(Unmergeable, match="update number 3 holds what is no number"):
+    with pytest.raises(Unmergeable, match="update of shard 6 holds what is no number"):
         engine(store).merge(work, round_name=ROUND)
     with pytest.raises(ObjectNotFound):
         store.stat(work.key)

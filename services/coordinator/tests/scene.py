@@ -160,7 +160,7 @@ class Scene:
 
     async def verdict(self, fence: int, *, accept: bool = True) -> None:
         await self.merging.report_check(
-            merge_pb2.ReportCheckRequest(fence=fence, accepted=accept, reason="NORM", message="by script")
+            merge_pb2.ReportCheckRequest(fence=fence, accepted=accept, reason="NORM", message="by script", norm=1.0)
         )
 
     async def merge(self, task: merge_pb2.MergeTask | None = None) -> merge_pb2.ReportMergeRequest:

@@ -175,6 +175,7 @@ async def test_weights_are_the_rows_that_the_coordinator_knows(scene: Scene) -> 
         await scene.check()
     claim = await scene.claim(task_pb2.TASK_KIND_MERGE)
     assert [term.weight for term in claim.merge.groups[0].terms] == [40.0, 50.0]
+    assert [term.norm for term in claim.merge.groups[0].terms] == [1.0, 1.0]
     await scene.merge(claim)
     view = await scene.jobs.get(job.name)
     assert view.state == job_pb2.JOB_STATE_RUNNING

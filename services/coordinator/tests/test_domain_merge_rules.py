@@ -25,7 +25,7 @@ ROBUST = [rule for rule in rules.RULES if rule != "MEAN"]
             "CENTERED_CLIPPING",
             {"bucket_size": 2, "norm_clip": 3},
             25,
-            {"byzantine": 5, "bucket_size": 2, "norm_clip": 3, "clip_radius": 3, "iterations": 5},
+            {"byzantine": 5, "bucket_size": 2, "norm_clip": 3, "clip_radius": 3, "iterations": 1},
         ),
         # In buckets of 2 four updates are two rows: one harmful update would be half of them.
         (

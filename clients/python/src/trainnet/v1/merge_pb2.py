@@ -30,7 +30,7 @@ from trainnet.v1 import job_pb2 as trainnet_dot_v1_dot_job__pb2
 from trainnet.v1 import task_pb2 as trainnet_dot_v1_dot_task__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17trainnet/v1/merge.proto\x12\x0btrainnet.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1atrainnet/v1/artifact.proto\x1a\x17trainnet/v1/codec.proto\x1a\x15trainnet/v1/job.proto\x1a\x16trainnet/v1/task.proto\"\xe2\x01\n\x0c\x43laimRequest\x12\x44\n\naggregator\x18\x01 \x01(\tB$\xbaH!r\x1f\x10\x01\x18?2\x19^[a-z0-9][a-z0-9-]{0,62}$R\naggregator\x12\x35\n\x05kinds\x18\x02 \x03(\x0e\x32\x15.trainnet.v1.TaskKindB\x08\xbaH\x05\x92\x01\x02\x10\x08R\x05kinds\x12&\n\tmax_tasks\x18\x03 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18@(\x01R\x08maxTasks\x12-\n\x04wait\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationR\x04wait\"=\n\rClaimResponse\x12,\n\x05tasks\x18\x01 \x03(\x0b\x32\x16.trainnet.v1.MergeTaskR\x05tasks\"\xf6\x01\n\tMergeTask\x12\x14\n\x05\x66\x65nce\x18\x01 \x01(\x03R\x05\x66\x65nce\x12+\n\x03ttl\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationR\x03ttl\x12\x14\n\x05round\x18\x03 \x01(\tR\x05round\x12.\n\x05\x63heck\x18\x04 \x01(\x0b\x32\x16.trainnet.v1.CheckWorkH\x00R\x05\x63heck\x12(\n\x03sum\x18\x05 \x01(\x0b\x32\x14.trainnet.v1.SumWorkH\x00R\x03sum\x12.\n\x05merge\x18\x06 \x01(\x0b\x32\x16.trainnet.v1.MergeWorkH\x00R\x05mergeB\x06\n\x04work\"\xb7\x01\n\tCheckWork\x12-\n\x06update\x18\x01 \x01(\x0b\x32\x15.trainnet.v1.ArtifactR\x06update\x12)\n\x04\x62\x61se\x18\x02 \x01(\x0b\x32\x15.trainnet.v1.ArtifactR\x04\x62\x61se\x12&\n\x0fmax_update_norm\x18\x03 \x01(\x01R\rmaxUpdateNorm\x12(\n\x05\x63odec\x18\x04 \x01(\x0b\x32\x12.trainnet.v1.CodecR\x05\x63odec\"c\n\x04Term\x12\x14\n\x05shard\x18\x01 \x01(\x05R\x05shard\x12-\n\x06update\x18\x02 \x01(\x0b\x32\x15.trainnet.v1.ArtifactR\x06update\x12\x16\n\x06weight\x18\x03 \x01(\x01R\x06weight\"\xaf\x01\n\x07SumWork\x12\x14\n\x05group\x18\x01 \x01(\x05R\x05group\x12\'\n\x05terms\x18\x02 \x03(\x0b\x32\x11.trainnet.v1.TermR\x05terms\x12)\n\x04\x62\x61se\x18\x03 \x01(\x0b\x32\x15.trainnet.v1.ArtifactR\x04\x62\x61se\x12\x10\n\x03key\x18\x04 \x01(\tR\x03key\x12(\n\x05\x63odec\x18\x05 \x01(\x0b\x32\x12.trainnet.v1.CodecR\x05\x63odec\"g\n\x05Group\x12\x14\n\x05group\x18\x01 \x01(\x05R\x05group\x12\'\n\x05terms\x18\x02 \x03(\x0b\x32\x11.trainnet.v1.TermR\x05terms\x12\x1f\n\x0bpartial_key\x18\x03 \x01(\tR\npartialKey\"\x85\x03\n\tMergeWork\x12*\n\x06groups\x18\x01 \x03(\x0b\x32\x12.trainnet.v1.GroupR\x06groups\x12)\n\x04\x62\x61se\x18\x02 \x01(\x0b\x32\x15.trainnet.v1.ArtifactR\x04\x62\x61se\x12\x30\n\x06policy\x18\x03 \x01(\x0b\x32\x18.trainnet.v1.MergePolicyR\x06policy\x12\x10\n\x03key\x18\x04 \x01(\tR\x03key\x12>\n\x0foptimizer_state\x18\x05 \x01(\x0b\x32\x15.trainnet.v1.ArtifactR\x0eoptimizerState\x12#\n\roptimizer_key\x18\x06 \x01(\tR\x0coptimizerKey\x12\x33\n\tweighings\x18\x07 \x03(\x0b\x32\x15.trainnet.v1.WeighingR\tweighings\x12(\n\x05\x63odec\x18\x08 \x01(\x0b\x32\x12.trainnet.v1.CodecR\x05\x63odec\x12\x19\n\x08\x63opy_key\x18\t \x01(\tR\x07\x63opyKey\"7\n\x12RenewClaimsRequest\x12!\n\x06\x66\x65nces\x18\x01 \x03(\x03\x42\t\xbaH\x06\x92\x01\x03\x10\x80\x02R\x06\x66\x65nces\")\n\x13RenewClaimsResponse\x12\x12\n\x04live\x18\x01 \x03(\x03R\x04live\"\x9f\x01\n\x12ReportCheckRequest\x12\x14\n\x05\x66\x65nce\x18\x01 \x01(\x03R\x05\x66\x65nce\x12\x1a\n\x08\x61\x63\x63\x65pted\x18\x02 \x01(\x08R\x08\x61\x63\x63\x65pted\x12\x1f\n\x06reason\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18?R\x06reason\x12\"\n\x07message\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xd0\x0fR\x07message\x12\x12\n\x04norm\x18\x05 \x01(\x01R\x04norm\"\x15\n\x13ReportCheckResponse\"Y\n\x10ReportSumRequest\x12\x14\n\x05\x66\x65nce\x18\x01 \x01(\x03R\x05\x66\x65nce\x12\x10\n\x03key\x18\x02 \x01(\tR\x03key\x12\x1d\n\nsize_bytes\x18\x03 \x01(\x03R\tsizeBytes\"\x13\n\x11ReportSumResponse\"\x8a\x04\n\x12ReportMergeRequest\x12\x14\n\x05\x66\x65nce\x18\x01 \x01(\x03R\x05\x66\x65nce\x12\x35\n\x06merged\x18\x02 \x01(\x0b\x32\x15.trainnet.v1.ArtifactB\x06\xbaH\x03\xc8\x01\x01R\x06merged\x12-\n\x06sha256\x18\x03 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[0-9a-f]{64}$R\x06sha256\x12\x46\n\x07timings\x18\x04 \x03(\x0b\x32,.trainnet.v1.ReportMergeRequest.TimingsEntryR\x07timings\x12>\n\x0foptimizer_state\x18\x05 \x01(\x0b\x32\x15.trainnet.v1.ArtifactR\x0eoptimizerState\x12N\n\x16optimizer_state_sha256\x18\x06 \x01(\tB\x18\xbaH\x15r\x13\x32\x11^([0-9a-f]{64})?$R\x14optimizerStateSha256\x12)\n\x04\x63opy\x18\x07 \x01(\x0b\x32\x15.trainnet.v1.ArtifactR\x04\x63opy\x12\x39\n\x0b\x63opy_sha256\x18\x08 \x01(\tB\x18\xbaH\x15r\x13\x32\x11^([0-9a-f]{64})?$R\ncopySha256\x1a:\n\x0cTimingsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\x01R\x05value:\x02\x38\x01\"\x15\n\x13ReportMergeResponse\"q\n\x16ReportWeighingsRequest\x12\x14\n\x05\x66\x65nce\x18\x01 \x01(\x03R\x05\x66\x65nce\x12\x41\n\tweighings\x18\x02 \x03(\x0b\x32\x15.trainnet.v1.WeighingB\x0c\xbaH\t\x92\x01\x06\x08\x01\x10\xa0\x8d\x06R\tweighings\"N\n\x17ReportWeighingsResponse\x12\x33\n\tweighings\x18\x01 \x03(\x0b\x32\x15.trainnet.v1.WeighingR\tweighings\"P\n\x14ReportFailureRequest\x12\x14\n\x05\x66\x65nce\x18\x01 \x01(\x03R\x05\x66\x65nce\x12\"\n\x07message\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xd0\x0fR\x07message\"\x17\n\x15ReportFailureResponse2\xc6\x04\n\x0cMergeService\x12>\n\x05\x43laim\x12\x19.trainnet.v1.ClaimRequest\x1a\x1a.trainnet.v1.ClaimResponse\x12P\n\x0bRenewClaims\x12\x1f.trainnet.v1.RenewClaimsRequest\x1a .trainnet.v1.RenewClaimsResponse\x12P\n\x0bReportCheck\x12\x1f.trainnet.v1.ReportCheckRequest\x1a .trainnet.v1.ReportCheckResponse\x12J\n\tReportSum\x12\x1d.trainnet.v1.ReportSumRequest\x1a\x1e.trainnet.v1.ReportSumResponse\x12P\n\x0bReportMerge\x12\x1f.trainnet.v1.ReportMergeRequest\x1a .trainnet.v1.ReportMergeResponse\x12\\\n\x0fReportWeighings\x12#.trainnet.v1.ReportWeighingsRequest\x1a$.trainnet.v1.ReportWeighingsResponse\x12V\n\rReportFailure\x12!.trainnet.v1.ReportFailureRequest\x1a\".trainnet.v1.ReportFailureResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17trainnet/v1/merge.proto\x12\x0btrainnet.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1atrainnet/v1/artifact.proto\x1a\x17trainnet/v1/codec.proto\x1a\x15trainnet/v1/job.proto\x1a\x16trainnet/v1/task.proto\"\xe2\x01\n\x0c\x43laimRequest\x12\x44\n\naggregator\x18\x01 \x01(\tB$\xbaH!r\x1f\x10\x01\x18?2\x19^[a-z0-9][a-z0-9-]{0,62}$R\naggregator\x12\x35\n\x05kinds\x18\x02 \x03(\x0e\x32\x15.trainnet.v1.TaskKindB\x08\xbaH\x05\x92\x01\x02\x10\x08R\x05kinds\x12&\n\tmax_tasks\x18\x03 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18@(\x01R\x08maxTasks\x12-\n\x04wait\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationR\x04wait\"=\n\rClaimResponse\x12,\n\x05tasks\x18\x01 \x03(\x0b\x32\x16.trainnet.v1.MergeTaskR\x05tasks\"\xf6\x01\n\tMergeTask\x12\x14\n\x05\x66\x65nce\x18\x01 \x01(\x03R\x05\x66\x65nce\x12+\n\x03ttl\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationR\x03ttl\x12\x14\n\x05round\x18\x03 \x01(\tR\x05round\x12.\n\x05\x63heck\x18\x04 \x01(\x0b\x32\x16.trainnet.v1.CheckWorkH\x00R\x05\x63heck\x12(\n\x03sum\x18\x05 \x01(\x0b\x32\x14.trainnet.v1.SumWorkH\x00R\x03sum\x12.\n\x05merge\x18\x06 \x01(\x0b\x32\x16.trainnet.v1.MergeWorkH\x00R\x05mergeB\x06\n\x04work\"\xb7\x01\n\tCheckWork\x12-\n\x06update\x18\x01 \x01(\x0b\x32\x15.trainnet.v1.ArtifactR\x06update\x12)\n\x04\x62\x61se\x18\x02 \x01(\x0b\x32\x15.trainnet.v1.ArtifactR\x04\x62\x61se\x12&\n\x0fmax_update_norm\x18\x03 \x01(\x01R\rmaxUpdateNorm\x12(\n\x05\x63odec\x18\x04 \x01(\x0b\x32\x12.trainnet.v1.CodecR\x05\x63odec\"\x85\x01\n\x04Term\x12\x14\n\x05shard\x18\x01 \x01(\x05R\x05shard\x12-\n\x06update\x18\x02 \x01(\x0b\x32\x15.trainnet.v1.ArtifactR\x06update\x12\x16\n\x06weight\x18\x03 \x01(\x01R\x06weight\x12\x17\n\x04norm\x18\x04 \x01(\x01H\x00R\x04norm\x88\x01\x01\x42\x07\n\x05_norm\"\xaf\x01\n\x07SumWork\x12\x14\n\x05group\x18\x01 \x01(\x05R\x05group\x12\'\n\x05terms\x18\x02 \x03(\x0b\x32\x11.trainnet.v1.TermR\x05terms\x12)\n\x04\x62\x61se\x18\x03 \x01(\x0b\x32\x15.trainnet.v1.ArtifactR\x04\x62\x61se\x12\x10\n\x03key\x18\x04 \x01(\tR\x03key\x12(\n\x05\x63odec\x18\x05 \x01(\x0b\x32\x12.trainnet.v1.CodecR\x05\x63odec\"g\n\x05Group\x12\x14\n\x05group\x18\x01 \x01(\x05R\x05group\x12\'\n\x05terms\x18\x02 \x03(\x0b\x32\x11.trainnet.v1.TermR\x05terms\x12\x1f\n\x0bpartial_key\x18\x03 \x01(\tR\npartialKey\"\x85\x03\n\tMergeWork\x12*\n\x06groups\x18\x01 \x03(\x0b\x32\x12.trainnet.v1.GroupR\x06groups\x12)\n\x04\x62\x61se\x18\x02 \x01(\x0b\x32\x15.trainnet.v1.ArtifactR\x04\x62\x61se\x12\x30\n\x06policy\x18\x03 \x01(\x0b\x32\x18.trainnet.v1.MergePolicyR\x06policy\x12\x10\n\x03key\x18\x04 \x01(\tR\x03key\x12>\n\x0foptimizer_state\x18\x05 \x01(\x0b\x32\x15.trainnet.v1.ArtifactR\x0eoptimizerState\x12#\n\roptimizer_key\x18\x06 \x01(\tR\x0coptimizerKey\x12\x33\n\tweighings\x18\x07 \x03(\x0b\x32\x15.trainnet.v1.WeighingR\tweighings\x12(\n\x05\x63odec\x18\x08 \x01(\x0b\x32\x12.trainnet.v1.CodecR\x05\x63odec\x12\x19\n\x08\x63opy_key\x18\t \x01(\tR\x07\x63opyKey\"7\n\x12RenewClaimsRequest\x12!\n\x06\x66\x65nces\x18\x01 \x03(\x03\x42\t\xbaH\x06\x92\x01\x03\x10\x80\x02R\x06\x66\x65nces\")\n\x13RenewClaimsResponse\x12\x12\n\x04live\x18\x01 \x03(\x03R\x04live\"\x9f\x01\n\x12ReportCheckRequest\x12\x14\n\x05\x66\x65nce\x18\x01 \x01(\x03R\x05\x66\x65nce\x12\x1a\n\x08\x61\x63\x63\x65pted\x18\x02 \x01(\x08R\x08\x61\x63\x63\x65pted\x12\x1f\n\x06reason\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18?R\x06reason\x12\"\n\x07message\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xd0\x0fR\x07message\x12\x12\n\x04norm\x18\x05 \x01(\x01R\x04norm\"\x15\n\x13ReportCheckResponse\"Y\n\x10ReportSumRequest\x12\x14\n\x05\x66\x65nce\x18\x01 \x01(\x03R\x05\x66\x65nce\x12\x10\n\x03key\x18\x02 \x01(\tR\x03key\x12\x1d\n\nsize_bytes\x18\x03 \x01(\x03R\tsizeBytes\"\x13\n\x11ReportSumResponse\"\x8a\x04\n\x12ReportMergeRequest\x12\x14\n\x05\x66\x65nce\x18\x01 \x01(\x03R\x05\x66\x65nce\x12\x35\n\x06merged\x18\x02 \x01(\x0b\x32\x15.trainnet.v1.ArtifactB\x06\xbaH\x03\xc8\x01\x01R\x06merged\x12-\n\x06sha256\x18\x03 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[0-9a-f]{64}$R\x06sha256\x12\x46\n\x07timings\x18\x04 \x03(\x0b\x32,.trainnet.v1.ReportMergeRequest.TimingsEntryR\x07timings\x12>\n\x0foptimizer_state\x18\x05 \x01(\x0b\x32\x15.trainnet.v1.ArtifactR\x0eoptimizerState\x12N\n\x16optimizer_state_sha256\x18\x06 \x01(\tB\x18\xbaH\x15r\x13\x32\x11^([0-9a-f]{64})?$R\x14optimizerStateSha256\x12)\n\x04\x63opy\x18\x07 \x01(\x0b\x32\x15.trainnet.v1.ArtifactR\x04\x63opy\x12\x39\n\x0b\x63opy_sha256\x18\x08 \x01(\tB\x18\xbaH\x15r\x13\x32\x11^([0-9a-f]{64})?$R\ncopySha256\x1a:\n\x0cTimingsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\x01R\x05value:\x02\x38\x01\"\x15\n\x13ReportMergeResponse\"q\n\x16ReportWeighingsRequest\x12\x14\n\x05\x66\x65nce\x18\x01 \x01(\x03R\x05\x66\x65nce\x12\x41\n\tweighings\x18\x02 \x03(\x0b\x32\x15.trainnet.v1.WeighingB\x0c\xbaH\t\x92\x01\x06\x08\x01\x10\xa0\x8d\x06R\tweighings\"N\n\x17ReportWeighingsResponse\x12\x33\n\tweighings\x18\x01 \x03(\x0b\x32\x15.trainnet.v1.WeighingR\tweighings\"P\n\x14ReportFailureRequest\x12\x14\n\x05\x66\x65nce\x18\x01 \x01(\x03R\x05\x66\x65nce\x12\"\n\x07message\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xd0\x0fR\x07message\"\x17\n\x15ReportFailureResponse2\xc6\x04\n\x0cMergeService\x12>\n\x05\x43laim\x12\x19.trainnet.v1.ClaimRequest\x1a\x1a.trainnet.v1.ClaimResponse\x12P\n\x0bRenewClaims\x12\x1f.trainnet.v1.RenewClaimsRequest\x1a .trainnet.v1.RenewClaimsResponse\x12P\n\x0bReportCheck\x12\x1f.trainnet.v1.ReportCheckRequest\x1a .trainnet.v1.ReportCheckResponse\x12J\n\tReportSum\x12\x1d.trainnet.v1.ReportSumRequest\x1a\x1e.trainnet.v1.ReportSumResponse\x12P\n\x0bReportMerge\x12\x1f.trainnet.v1.ReportMergeRequest\x1a .trainnet.v1.ReportMergeResponse\x12\\\n\x0fReportWeighings\x12#.trainnet.v1.ReportWeighingsRequest\x1a$.trainnet.v1.ReportWeighingsResponse\x12V\n\rReportFailure\x12!.trainnet.v1.ReportFailureRequest\x1a\".trainnet.v1.ReportFailureResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -71,40 +71,40 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MERGETASK']._serialized_end=740
   _globals['_CHECKWORK']._serialized_start=743
   _globals['_CHECKWORK']._serialized_end=926
-  _globals['_TERM']._serialized_start=928
-  _globals['_TERM']._serialized_end=1027
-  _globals['_SUMWORK']._serialized_start=1030
-  _globals['_SUMWORK']._serialized_end=1205
-  _globals['_GROUP']._serialized_start=1207
-  _globals['_GROUP']._serialized_end=1310
-  _globals['_MERGEWORK']._serialized_start=1313
-  _globals['_MERGEWORK']._serialized_end=1702
-  _globals['_RENEWCLAIMSREQUEST']._serialized_start=1704
-  _globals['_RENEWCLAIMSREQUEST']._serialized_end=1759
-  _globals['_RENEWCLAIMSRESPONSE']._serialized_start=1761
-  _globals['_RENEWCLAIMSRESPONSE']._serialized_end=1802
-  _globals['_REPORTCHECKREQUEST']._serialized_start=1805
-  _globals['_REPORTCHECKREQUEST']._serialized_end=1964
-  _globals['_REPORTCHECKRESPONSE']._serialized_start=1966
-  _globals['_REPORTCHECKRESPONSE']._serialized_end=1987
-  _globals['_REPORTSUMREQUEST']._serialized_start=1989
-  _globals['_REPORTSUMREQUEST']._serialized_end=2078
-  _globals['_REPORTSUMRESPONSE']._serialized_start=2080
-  _globals['_REPORTSUMRESPONSE']._serialized_end=2099
-  _globals['_REPORTMERGEREQUEST']._serialized_start=2102
-  _globals['_REPORTMERGEREQUEST']._serialized_end=2624
-  _globals['_REPORTMERGEREQUEST_TIMINGSENTRY']._serialized_start=2566
-  _globals['_REPORTMERGEREQUEST_TIMINGSENTRY']._serialized_end=2624
-  _globals['_REPORTMERGERESPONSE']._serialized_start=2626
-  _globals['_REPORTMERGERESPONSE']._serialized_end=2647
-  _globals['_REPORTWEIGHINGSREQUEST']._serialized_start=2649
-  _globals['_REPORTWEIGHINGSREQUEST']._serialized_end=2762
-  _globals['_REPORTWEIGHINGSRESPONSE']._serialized_start=2764
-  _globals['_REPORTWEIGHINGSRESPONSE']._serialized_end=2842
-  _globals['_REPORTFAILUREREQUEST']._serialized_start=2844
-  _globals['_REPORTFAILUREREQUEST']._serialized_end=2924
-  _globals['_REPORTFAILURERESPONSE']._serialized_start=2926
-  _globals['_REPORTFAILURERESPONSE']._serialized_end=2949
-  _globals['_MERGESERVICE']._serialized_start=2952
-  _globals['_MERGESERVICE']._serialized_end=3534
+  _globals['_TERM']._serialized_start=929
+  _globals['_TERM']._serialized_end=1062
+  _globals['_SUMWORK']._serialized_start=1065
+  _globals['_SUMWORK']._serialized_end=1240
+  _globals['_GROUP']._serialized_start=1242
+  _globals['_GROUP']._serialized_end=1345
+  _globals['_MERGEWORK']._serialized_start=1348
+  _globals['_MERGEWORK']._serialized_end=1737
+  _globals['_RENEWCLAIMSREQUEST']._serialized_start=1739
+  _globals['_RENEWCLAIMSREQUEST']._serialized_end=1794
+  _globals['_RENEWCLAIMSRESPONSE']._serialized_start=1796
+  _globals['_RENEWCLAIMSRESPONSE']._serialized_end=1837
+  _globals['_REPORTCHECKREQUEST']._serialized_start=1840
+  _globals['_REPORTCHECKREQUEST']._serialized_end=1999
+  _globals['_REPORTCHECKRESPONSE']._serialized_start=2001
+  _globals['_REPORTCHECKRESPONSE']._serialized_end=2022
+  _globals['_REPORTSUMREQUEST']._serialized_start=2024
+  _globals['_REPORTSUMREQUEST']._serialized_end=2113
+  _globals['_REPORTSUMRESPONSE']._serialized_start=2115
+  _globals['_REPORTSUMRESPONSE']._serialized_end=2134
+  _globals['_REPORTMERGEREQUEST']._serialized_start=2137
+  _globals['_REPORTMERGEREQUEST']._serialized_end=2659
+  _globals['_REPORTMERGEREQUEST_TIMINGSENTRY']._serialized_start=2601
+  _globals['_REPORTMERGEREQUEST_TIMINGSENTRY']._serialized_end=2659
+  _globals['_REPORTMERGERESPONSE']._serialized_start=2661
+  _globals['_REPORTMERGERESPONSE']._serialized_end=2682
+  _globals['_REPORTWEIGHINGSREQUEST']._serialized_start=2684
+  _globals['_REPORTWEIGHINGSREQUEST']._serialized_end=2797
+  _globals['_REPORTWEIGHINGSRESPONSE']._serialized_start=2799
+  _globals['_REPORTWEIGHINGSRESPONSE']._serialized_end=2877
+  _globals['_REPORTFAILUREREQUEST']._serialized_start=2879
+  _globals['_REPORTFAILUREREQUEST']._serialized_end=2959
+  _globals['_REPORTFAILURERESPONSE']._serialized_start=2961
+  _globals['_REPORTFAILURERESPONSE']._serialized_end=2984
+  _globals['_MERGESERVICE']._serialized_start=2987
+  _globals['_MERGESERVICE']._serialized_end=3569
 # @@protoc_insertion_point(module_scope)

@@ -61,14 +61,16 @@ class CheckWork(_message.Message):
     def __init__(self, update: _Optional[_Union[_artifact_pb2.Artifact, _Mapping]] = ..., base: _Optional[_Union[_artifact_pb2.Artifact, _Mapping]] = ..., max_update_norm: _Optional[float] = ..., codec: _Optional[_Union[_codec_pb2.Codec, _Mapping]] = ...) -> None: ...
 
 class Term(_message.Message):
-    __slots__ = ("shard", "update", "weight")
+    __slots__ = ("shard", "update", "weight", "norm")
     SHARD_FIELD_NUMBER: _ClassVar[int]
     UPDATE_FIELD_NUMBER: _ClassVar[int]
     WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    NORM_FIELD_NUMBER: _ClassVar[int]
     shard: int
     update: _artifact_pb2.Artifact
     weight: float
-    def __init__(self, shard: _Optional[int] = ..., update: _Optional[_Union[_artifact_pb2.Artifact, _Mapping]] = ..., weight: _Optional[float] = ...) -> None: ...
+    norm: float
+    def __init__(self, shard: _Optional[int] = ..., update: _Optional[_Union[_artifact_pb2.Artifact, _Mapping]] = ..., weight: _Optional[float] = ..., norm: _Optional[float] = ...) -> None: ...
 
 class SumWork(_message.Message):
     __slots__ = ("group", "terms", "base", "key", "codec")

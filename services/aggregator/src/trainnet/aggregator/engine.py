@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -30,7 +31,7 @@ from trainnet.aggregator.rules.weigh import check_told, weigh
 from trainnet.runtime.store import ObjectStore
 from trainnet.v1.artifact_pb2 import Artifact
 from trainnet.v1.job_pb2 import Weighing
-from trainnet.v1.merge_pb2 import MergeWork, SumWork
+from trainnet.v1.merge_pb2 import MergeWork, SumWork, Term
 
 _AT_ONCE = 16  # small updates read side by side
 
@@ -113,18 +114,37 @@ class Engine:
         began = time.perf_counter()
         told: Sequence[Weighing] = plan.work.weighings
         if not told:
-            products = self._compare(plan, cancel) if rule.compares else None
-            told = agree(weigh(rule, round_name, {term.shard: term.weight for term in terms}, products))
+            weights = {term.shard: term.weight for term in terms}
+            told = agree(weigh(rule, round_name, weights, partial(self._compare, plan, cancel)))
         return check_told(rule, shards, told), {"weigh": time.perf_counter() - began}
 
-    def _compare(self, plan: Plan, cancel: threading.Event) -> Gram:
-        terms = [step for step in fold.sum_steps(plan.terms, plan.decoder) if isinstance(step, fold.AddTerm)]
+    def _compare(self, plan: Plan, cancel: threading.Event, sets: list[list[int]]) -> list[Gram]:
+        """The products of the updates of each set. An update alone whose check told its length is not read again."""
+        terms = plan.terms
+        steps = [step for step in fold.sum_steps(terms, plan.decoder) if isinstance(step, fold.AddTerm)]
+        told = [_told(terms[members[0]]) if len(members) == 1 else None for members in sets]
+        unknown = [members for members, products in zip(sets, told, strict=True) if products is None]
         if plan.small:
-            files = [np.frombuffer(data, np.uint8) for data in self._read_small([term.update for term in plan.terms])]
+            places = [place for members in unknown for place in members]
+            read = self._read_small([terms[place].update for place in places])
+            files = {place: np.frombuffer(data, np.uint8) for place, data in zip(places, read, strict=True)}
             slices = layout.cut(plan.header.file.tensors, SMALL, SMALL)
-            return compare_in_memory(terms, files, slices)
-        slices = plan.compared_slices(self._slice_bytes)
-        return compare(self._store, terms, slices, threads=self._threads, cancel=cancel)
+            found = (
+                compare_in_memory([steps[i] for i in members], [files[i] for i in members], slices)
+                for members in unknown
+            )
+        else:
+            found = (
+                compare(
+                    self._store,
+                    [steps[i] for i in members],
+                    plan.compared_slices(len(members), self._slice_bytes),
+                    threads=self._threads,
+                    cancel=cancel,
+                )
+                for members in unknown
+            )
+        return [next(found) if products is None else products for products in told]
 
     def sum(self, work: SumWork, cancel: threading.Event | None = None) -> SumOutcome:
         """Writes the fp64 sum of a group's terms to its key. Raises Cancelled, Unmergeable, StoreError."""
@@ -264,6 +284,11 @@ def _apply(
             folder.combine(step, found, where)
         else:
             folder.apply(step, found[0] if found else _NOTHING, where)
+
+
+def _told(term: Term) -> Gram | None:
+    """The product of an update with itself, where its check found its length."""
+    return np.array([[term.norm * term.norm]]) if term.HasField("norm") else None
 
 
 _NOTHING = np.zeros(0, np.uint8)

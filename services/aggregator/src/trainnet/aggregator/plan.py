@@ -74,9 +74,9 @@ class Plan:
         most = self._side_by_side(combined, slice_bytes) if combined else slice_bytes
         return self._cut(most, most // element_bytes, self.moved)
 
-    def compared_slices(self, slice_bytes: int) -> list[layout.Slice]:
-        """Those of the pass that compares all updates."""
-        most = self._side_by_side(len(self.terms), slice_bytes)
+    def compared_slices(self, updates: int, slice_bytes: int) -> list[layout.Slice]:
+        """Those of a pass that compares so many updates."""
+        most = self._side_by_side(updates, slice_bytes)
         return self._cut(most, most // 4, frozenset())
 
     def _side_by_side(self, updates: int, slice_bytes: int) -> int:

@@ -89,7 +89,15 @@ def kernel_bytes_per_s(updates: int, strategy: str, rule: str, codec: str) -> fl
 
 def fold_rates(stack: LocalStack, found: job_pb2.Round, spec: job_pb2.JobSpec) -> dict[str, float]:
     """Reading and folding that round's updates from the store, without the write, beside reading them alone."""
-    terms = [merge_pb2.Term(shard=entry.shard, update=entry.update, weight=entry.examples) for entry in found.manifest]
+    terms = [
+        merge_pb2.Term(
+            shard=entry.shard,
+            update=entry.update,
+            weight=entry.examples,
+            norm=entry.weighing.norm if entry.HasField("weighing") else None,
+        )
+        for entry in found.manifest
+    ]
     state = found.base_optimizer_state if found.HasField("base_optimizer_state") else None
     work = merge_pb2.MergeWork(
         base=found.base,

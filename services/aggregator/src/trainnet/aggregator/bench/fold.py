@@ -52,7 +52,9 @@ def _fold(
     pipeline.run(store, steps, slices, lambda _data: None, threads=threads, cancel=cancel)
     took = time.perf_counter() - began
     size = _size(once)
-    if weighings and plan.rule is not None and plan.rule.compares:
+    if plan.rule is not None and any(
+        len(members) > 1 for members in plan.rule.together([item.bucket for item in weighings])
+    ):
         # Compared, and then those read again that count.
         size += sum(term.update.size_bytes for term in plan.terms)
         pairs = zip(plan.terms, weighings, strict=True)

@@ -16,7 +16,8 @@ def rules() -> list[str]:
 
 
 def policy_of(strategy: str, rule: str, updates: int) -> MergePolicy:
-    """A whole policy for rounds of so many updates: a fifth of them may do harm."""
+    """A whole policy for rounds of so many updates: a fifth of them may do harm, the other numbers of a rule are those
+    that a job has where its owner says nothing."""
     byzantine = min(updates // 5, (updates - 3) // 2 if rule == "krum" else (updates - 1) // 2)
     return MergePolicy(
         strategy=f"MERGE_STRATEGY_{strategy.upper()}",
@@ -29,8 +30,8 @@ def policy_of(strategy: str, rule: str, updates: int) -> MergePolicy:
         byzantine=byzantine,
         bucket_size=1,
         keep=max(1, updates - byzantine - 2),
-        clip_radius=1.0,
-        iterations=5,
+        clip_radius=3.0,
+        iterations=8 if rule == "geometric_median" else 1,
     )
 
 

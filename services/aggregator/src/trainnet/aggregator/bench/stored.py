@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from trainnet.aggregator.bench.policies import policy_of
 from trainnet.aggregator.bench.updates import CODECS, decoder, random_update
+from trainnet.aggregator.check import Checker
 from trainnet.aggregator.codecs.choice import NAME
 from trainnet.aggregator.kernels import Bytes
+from trainnet.aggregator.objects import Objects
+from trainnet.aggregator.rules.rule import rule_of
 from trainnet.runtime.store import ObjectNotFound, ObjectStore
 from trainnet.runtime.tensors import build_header
 from trainnet.v1.artifact_pb2 import Artifact
-from trainnet.v1.merge_pb2 import Group, MergeWork, Term
+from trainnet.v1.codec_pb2 import Codec
+from trainnet.v1.merge_pb2 import CheckWork, Group, MergeWork, Term
 
 PREFIX = "bench/merges/"
 _ALIAS = "#"
@@ -49,8 +53,13 @@ def merge_work(
     ]
     found = [stored[i % distinct] for i in range(updates)]
     aliases = [Artifact(key=f"{item.key}{_ALIAS}{i}", size_bytes=item.size_bytes) for i, item in enumerate(found)]
-    terms = [Term(shard=i, update=update, weight=100.0 + i) for i, update in enumerate(aliases)]
     policy = policy_of(strategy, rule, updates)
+    terms = [Term(shard=i, update=update, weight=100.0 + i) for i, update in enumerate(aliases)]
+    known = rule_of(policy)
+    if known is not None and known.measures and not known.compares:
+        norms = _norms(store, stored, base, CODECS[codec])
+        for i, term in enumerate(terms):
+            term.norm = norms[i % distinct]
     key = f"{PREFIX}{params}/merged"
     return MergeWork(
         base=base,
@@ -60,6 +69,12 @@ def merge_work(
         key=key,
         optimizer_key=f"{key}-state",
     )
+
+
+def _norms(store: ObjectStore, updates: Sequence[Artifact], base: Artifact, codec: Codec) -> list[float]:
+    """As a round's checks find them out before its merge."""
+    checker = Checker(store, Objects(store), slice_bytes=_CHUNK)
+    return [checker.check(CheckWork(update=update, base=base, codec=codec)).norm for update in updates]
 
 
 def _random(codec: str, params: int, seed: int) -> Iterator[Bytes]:

@@ -45,7 +45,9 @@ def random_records(codec: Codec, elements: int, rng: np.random.Generator) -> Mat
     topk = TopK(codec.chunk_size, codec.keep)
     rows = rng.integers(0, 256, (-(-elements // topk.elements), topk.nbytes), np.uint8)
     rows[:, :4] = (0x80, 0x39, 0x80, 0x3A)
-    places = np.sort(np.argsort(rng.random((len(rows), topk.elements)), axis=1)[:, : topk.keep], axis=1)
+    # Different ones in rising order, with `keep` draws for each record.
+    drawn = rng.integers(0, topk.elements - topk.keep + 1, (len(rows), topk.keep))
+    places = np.sort(drawn, axis=1) + np.arange(topk.keep)
     ones = np.zeros((len(rows), topk.high_bits), np.uint8)
     np.put_along_axis(ones, (places >> topk.low_bits) + np.arange(topk.keep), 1, axis=1)
     lows = (places[:, :, None] >> np.arange(topk.low_bits)) & 1

@@ -12,9 +12,14 @@ def centered_clipping(gram: Gram, radius: float, iterations: int) -> Vector:
     counts longer than `radius` times the median one. The paper's radius is a length that somebody has to know; this one
     follows the updates as they shrink.
     """
-    centre: Vector = np.zeros(len(gram))
-    for _ in range(iterations):
+    centre = clipped_once(distances(gram, np.zeros(len(gram))), radius)
+    for _ in range(iterations - 1):
         ways = distances(gram, centre)
         shares = shortened(ways, radius * median(ways))
         centre = centre * (1.0 - shares.mean()) + shares / len(gram)
     return centre
+
+
+def clipped_once(lengths: Vector, radius: float) -> Vector:
+    """The coefficients after the first step, which follow from the lengths of the vectors."""
+    return shortened(lengths, radius * median(lengths)) / len(lengths)

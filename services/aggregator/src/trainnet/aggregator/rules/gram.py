@@ -11,8 +11,6 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from trainnet.aggregator.errors import Unmergeable
-
 Gram = NDArray[np.float64]
 Vector = NDArray[np.float64]
 
@@ -22,10 +20,8 @@ for nothing in the end. Only updates of F64 can be; their products with others m
 
 
 def bounded(products: Gram) -> tuple[Gram, NDArray[np.bool_]]:
-    """The matrix with every number finite, and which vectors are TOO_LONG. Raises Unmergeable for one with a NaN."""
+    """The matrix with every number finite, and which vectors are TOO_LONG. No square is NaN."""
     squares = np.diagonal(products)
-    if np.isnan(squares).any():
-        raise Unmergeable(f"update number {int(np.argmax(np.isnan(squares)))} holds what is no number")
     too_long = squares >= TOO_LONG**2
     found = products.copy()
     found[too_long, :] = 0.0

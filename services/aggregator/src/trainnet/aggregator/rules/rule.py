@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from trainnet.aggregator.errors import Unmergeable
@@ -54,9 +55,31 @@ class Rule:
         return None if self.kind == job_pb2.AGGREGATION_RULE_MEDIAN else self.byzantine
 
     @property
-    def compares(self) -> bool:
-        """Whether it has to see all updates before it can say what each is worth."""
+    def measures(self) -> bool:
+        """Whether it has to know how long the updates are, or more of them, before it can say what each counts for."""
         return self.norm_clip > 0 or not self.by_coordinate
+
+    @property
+    def compares(self) -> bool:
+        """Whether it needs the product of each row with each."""
+        return not (self.by_weight or self.by_coordinate or self.one_step)
+
+    @property
+    def one_step(self) -> bool:
+        """Whether all that it asks of a row is its length: centered clipping that goes one step from 0."""
+        return self.kind == job_pb2.AGGREGATION_RULE_CENTERED_CLIPPING and self.iterations == 1
+
+    def together(self, buckets: Sequence[int]) -> list[list[int]]:
+        """The updates whose products with each other it needs, each update in one set: their places, from the bucket
+        of each. Of an update alone its length is enough."""
+        if self.compares:
+            return [list(range(len(buckets)))]
+        if not self.one_step:
+            return [[place] for place in range(len(buckets))]
+        members: dict[int, list[int]] = {}
+        for place, bucket in enumerate(buckets):
+            members.setdefault(bucket, []).append(place)
+        return [members[bucket] for bucket in sorted(members)]
 
     def rows(self, updates: int) -> int:
         """What it sees of so many updates: their buckets."""

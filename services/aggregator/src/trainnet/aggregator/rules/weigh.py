@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from trainnet.aggregator.errors import Unmergeable
 from trainnet.aggregator.rules import gram as grams
 from trainnet.aggregator.rules.buckets import buckets_of
-from trainnet.aggregator.rules.centered_clipping import centered_clipping
+from trainnet.aggregator.rules.centered_clipping import centered_clipping, clipped_once
 from trainnet.aggregator.rules.geometric_median import geometric_median
 from trainnet.aggregator.rules.gram import Gram, Vector
 from trainnet.aggregator.rules.krum import krum
@@ -17,41 +17,54 @@ from trainnet.aggregator.rules.rule import Rule
 from trainnet.v1 import job_pb2
 from trainnet.v1.job_pb2 import Weighing
 
+Compare = Callable[[list[list[int]]], list[Gram]]
+"""Finds the products of the updates of each set with each other; an update is named by its place by rising shard."""
 
-def weigh(rule: Rule, round_name: str, weights: Mapping[int, float], products: Gram | None) -> list[Weighing]:
-    """What the rule makes of the updates of some shards, by rising shard, from their weights and products in that
-    order; a rule that does not compare gets None. Raises Unmergeable."""
+
+def weigh(rule: Rule, round_name: str, weights: Mapping[int, float], compare: Compare) -> list[Weighing]:
+    """What the rule makes of the updates of some shards, by rising shard, from their weights and what it has to know of
+    their products. Raises Unmergeable, and what `compare` does."""
     shards = sorted(weights)
     rule.check(len(shards))
     buckets = buckets_of(round_name, shards, rule.bucket_size)
     places = np.array([buckets[shard] for shard in shards])
-    if products is None:
-        clips, lengths, gram = np.ones(len(shards)), np.zeros(len(shards)), None
-        too_long = np.zeros(len(shards), np.bool_)
-    else:
-        gram, too_long = grams.bounded(products)
-        lengths = grams.norms(gram)
-        clips = _clips(lengths, rule.norm_clip)
+    lengths, too_long = np.zeros(len(shards)), np.zeros(len(shards), np.bool_)
+    sets: list[list[int]] = []
+    found: list[Gram] = []
+    if rule.measures:
+        sets = rule.together(places.tolist())
+        for members, products in zip(sets, compare(sets), strict=True):
+            _check_numbers(products, [shards[place] for place in members])
+            gram, too_long[members] = grams.bounded(products)
+            lengths[members] = grams.norms(gram)
+            found.append(gram)
+    clips = _clips(lengths, rule.norm_clip)
     if rule.by_weight:
         total = 0.0
         for shard in shards:
             total += weights[shard]
         factors = np.array([weights[shard] for shard in shards]) * clips / total
     else:
-        shares = clips / np.bincount(places)[places]
-        factors = shares
-        if not rule.by_coordinate:
-            assert gram is not None
+        factors = shares = clips / np.bincount(places)[places]
+        if rule.one_step:
+            squares = [shares[members] @ gram @ shares[members] for members, gram in zip(sets, found, strict=True)]
+            factors = clipped_once(np.sqrt(np.maximum(squares, 0.0)), rule.clip_radius)[places] * shares
+        elif rule.compares:
             means = np.zeros((rule.rows(len(shards)), len(shards)))
             means[places, np.arange(len(shards))] = shares
-            factors = _coefficients(rule, grams.combined(gram, means))[places] * shares
-    if not rule.by_coordinate or rule.norm_clip > 0:
+            factors = _coefficients(rule, grams.combined(found[0], means))[places] * shares
+    if rule.measures:
         factors = np.where(too_long, 0.0, factors)
-    found = zip(shards, factors, lengths, strict=True)
     return [
         Weighing(shard=shard, bucket=buckets[shard], factor=float(factor), norm=float(length))
-        for shard, factor, length in found
+        for shard, factor, length in zip(shards, factors, lengths, strict=True)
     ]
+
+
+def _check_numbers(products: Gram, shards: Sequence[int]) -> None:
+    wrong = np.isnan(np.diagonal(products))
+    if wrong.any():
+        raise Unmergeable(f"the update of shard {shards[int(np.argmax(wrong))]} holds what is no number")
 
 
 def _clips(lengths: Vector, norm_clip: float) -> Vector:

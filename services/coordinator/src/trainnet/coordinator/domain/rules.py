@@ -25,7 +25,7 @@ NUMBERS = ("byzantine", "bucket_size", "norm_clip", "keep", "clip_radius", "iter
 """All that some rule has."""
 
 BUCKET_SIZE, NORM_CLIP, CLIP_RADIUS = 1, 0.0, 3.0
-ITERATIONS = {"GEOMETRIC_MEDIAN": 8, "CENTERED_CLIPPING": 5}
+ITERATIONS = {"GEOMETRIC_MEDIAN": 8, "CENTERED_CLIPPING": 1}
 SHARE = 5
 """One in so many updates is taken to be harmful where the owner says nothing."""
 

@@ -87,7 +87,7 @@ async def _groups(tx: Transaction, uploads: Uploads, job: str, number: int, size
     by_group: dict[int, list[merge_pb2.Term]] = {}
     for row in await tx.all(query):
         counts = weight(row.examples, number - task_store.base_round(row))
-        term = merge_pb2.Term(shard=row.shard, update=uploads.artifact(row, "object"), weight=counts)
+        term = merge_pb2.Term(shard=row.shard, update=uploads.artifact(row, "object"), weight=counts, norm=row.norm)
         by_group.setdefault(row.shard // size, []).append(term)
     return [
         merge_pb2.Group(
