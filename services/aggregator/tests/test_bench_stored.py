@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -38,3 +42,24 @@ def test_further_updates_stand_for_stored_ones_with_weights_of_their_own(weed: A
         assert np.array_equal(found, (numbers(0) + mean).astype(np.float32))
         rates = measure_merge(store, work, threads=1, slice_bytes=1 << 20)
         assert rates["bytes_per_s"] > 0
+
+
+def test_what_is_said_of_a_store_out_of_reach_is_no_part_of_the_results(weed: Any) -> None:
+    settings = {
+        "TRAINNET_S3_ENDPOINT": weed.endpoint,
+        "TRAINNET_S3_ACCESS_KEY": weed.credentials.access_key,
+        "TRAINNET_S3_SECRET_KEY": weed.credentials.secret_key,
+    }
+    weed.kill()
+    try:
+        command = [sys.executable, "-m", "trainnet.aggregator.bench", "store", "--params", str(PARAMS)]
+        bench = subprocess.Popen(
+            command, env={**os.environ, **settings}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        assert bench.stderr is not None, "it is a pipe"
+        assert "store keeps failing" in bench.stderr.readline()
+    finally:
+        weed.start()
+    out, _ = bench.communicate(timeout=60)
+    assert json.loads(out)["policy"]
+    assert bench.returncode == 0

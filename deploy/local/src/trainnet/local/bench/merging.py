@@ -18,7 +18,7 @@ from trainnet.local.errors import LocalError
 from trainnet.local.ports import HOST
 from trainnet.local.signals import StopSignals
 from trainnet.local.stack import LocalStack
-from trainnet.runtime import digest, log
+from trainnet.runtime import digest
 from trainnet.runtime.errors import InvalidArgument
 from trainnet.runtime.presign import Credentials
 from trainnet.runtime.store import ObjectStore
@@ -35,7 +35,6 @@ long as the weights."""
 def storing() -> Iterator[ObjectStore]:
     """The embedded object store in a folder of its own, gone afterwards. Raises LocalError, and KeyboardInterrupt on a
     signal."""
-    log.configure("bench", level="error")  # stdout is for results, and a connection that closed in the meantime is none
     with tempfile.TemporaryDirectory(prefix="trainnet-bench-") as folder:
         stack = LocalStack(Path(folder), infrastructure_only=True)
         with StopSignals(stack), stack:

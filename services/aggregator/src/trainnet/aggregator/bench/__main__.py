@@ -19,6 +19,7 @@ from trainnet.aggregator.bench.stored import AliasedStore, merge_work
 from trainnet.aggregator.bench.updates import CODECS
 from trainnet.aggregator.bench.whole import measure_merge
 from trainnet.aggregator.memory import return_freed_buffers
+from trainnet.runtime import log
 from trainnet.runtime.settings import StoreSettings
 from trainnet.runtime.store import ObjectStore
 from trainnet.v1.merge_pb2 import MergeWork
@@ -38,6 +39,7 @@ def main() -> int:
     parser.add_argument("--most-bytes", type=int, default=20_000_000_000, help="to store at most")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of lines for people")
     options = parser.parse_args()
+    log.configure("aggregator", level="warning")  # to stderr: stdout is for results
     result: dict[str, float]
     if options.what == "kernel":
         rate = kernel_bytes_per_s(
