@@ -193,13 +193,15 @@ def test_products_it_does_not_ask_for_count_for_nothing(rule: str, count: int, s
     st.integers(1, 40).flatmap(lambda rows: st.tuples(st.just(rows), st.integers(0, (rows - 1) // 2))),
     st.sampled_from(["f4", "f8"]),
     st.booleans(),
+    st.sampled_from([1.0, 0.3, 0.02]),
     st.integers(0, 1000),
 )
-@settings(deadline=None, max_examples=100)
-def test_coordinates_to_the_bit(rows: tuple[int, int], dtype: str, median: bool, seed: int) -> None:
+@settings(deadline=None, max_examples=200)
+def test_coordinates_to_the_bit(rows: tuple[int, int], dtype: str, median: bool, density: float, seed: int) -> None:
     count, drop = rows
     rng = np.random.default_rng(seed)
     values = (rng.integers(-3, 4, (count, 50)) * rng.choice([0.1, -1e-40, 1e30], (count, 50))).astype(dtype)
+    values[rng.random(values.shape) >= density] = -0.0
     out, shuffled = np.empty(50), np.empty(50)
     combine(values.copy(), None if median else drop, out)
     combine(rng.permutation(values), None if median else drop, shuffled)

@@ -10,12 +10,13 @@ from dataclasses import replace
 import numpy as np
 
 from trainnet.aggregator.errors import Cancelled, Unmergeable
-from trainnet.aggregator.fold import AddTerm, place_of, share_of
+from trainnet.aggregator.fold import AddTerm, place_of, shares_of
 from trainnet.aggregator.kernels import BLOCK, FLOATS, Bytes, Scratch
 from trainnet.aggregator.layout import Slice
 from trainnet.aggregator.pipeline import read_ahead
 from trainnet.aggregator.rows import RowBlocks
 from trainnet.aggregator.rules.gram import Gram
+from trainnet.aggregator.sparse_rows import SparseRows, blocks, sparse_rows
 from trainnet.runtime.store import ObjectStore
 
 MOST_UPDATES = 4096
@@ -26,18 +27,36 @@ class Products:
     """The sums of products over stretches of the model; one per thread."""
 
     def __init__(self, terms: Sequence[AddTerm], max_elements: int) -> None:
-        self._rows = [[replace(term, weight=1.0, first=True)] for term in terms]
+        self._terms = [replace(term, weight=1.0, first=True) for term in terms]
+        self._rows = [[term] for term in self._terms]
         self._blocks = RowBlocks(Scratch(max_elements))
         self.sums: Gram = np.zeros((len(terms), len(terms)))
 
     def add(self, data: Sequence[Bytes], where: Slice) -> None:
         """Integers are counters and masks, no direction, and do not count."""
+        with np.errstate(all="ignore"):
+            for block, parts in blocks(self._terms, data, where):
+                sparse = sparse_rows(self._rows, parts, block)
+                self.sums += self._dense(parts, block) if sparse is None else _sparse(sparse)
+
+    def _dense(self, data: Sequence[Bytes], where: Slice) -> Gram:
+        found: Gram = np.zeros_like(self.sums)
         for begin, rows in self._blocks.of(self._rows, data, where, fp64=True):
             for piece in where.pieces:
                 if piece.dtype not in FLOATS:
                     rows[:, max(0, piece.first - begin) : max(0, piece.first + piece.count - begin)] = 0.0
-            with np.errstate(all="ignore"):
-                self.sums += rows @ rows.T
+            found += rows @ rows.T
+        return found
+
+
+def _sparse(found: SparseRows) -> Gram:
+    """A column in which one row alone has a number adds to that row's square, and to nothing else."""
+    squares = found.squares()
+    sums: Gram = np.zeros((len(squares), len(squares)))
+    for _, rows in found.columns_of_more(1):
+        sums += rows @ rows.T
+    np.fill_diagonal(sums, squares)
+    return sums
 
 
 def compare(
@@ -57,7 +76,7 @@ def compare(
             data = ahead.take(len(terms))
             calls = []
             for member, part in zip(team, where.split(threads), strict=False):
-                calls.append(pool.submit(member.add, _shares(terms, data, where, part), part))
+                calls.append(pool.submit(member.add, shares_of(terms, data, where, part), part))
             for call in calls:
                 call.result()
         if cancel.is_set():
@@ -78,11 +97,6 @@ def compare_in_memory(terms: Sequence[AddTerm], files: Sequence[Bytes], slices: 
 def _check_count(terms: Sequence[AddTerm]) -> None:
     if len(terms) > MOST_UPDATES:
         raise Unmergeable(f"a rule that compares updates takes {MOST_UPDATES} at most, not {len(terms)}")
-
-
-def _shares(terms: Sequence[AddTerm], data: Sequence[Bytes], where: Slice, part: Slice) -> list[Bytes]:
-    places = [share_of(term, where, part) for term in terms]
-    return [block[begin:end] for block, (begin, end) in zip(data, places, strict=True)]
 
 
 def _total(parts: Iterable[Gram]) -> Gram:

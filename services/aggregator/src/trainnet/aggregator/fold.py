@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from trainnet.aggregator import partials
 from trainnet.aggregator.codecs.decoder import Decoder
-from trainnet.aggregator.codecs.records import CodecError
+from trainnet.aggregator.codecs.records import CodecError, Sparse
 from trainnet.aggregator.errors import Unmergeable
 from trainnet.aggregator.kernels import Acc, Bytes, Scratch
 from trainnet.aggregator.layout import Slice
@@ -45,6 +45,14 @@ class AddTerm:
             self.decoder.add(acc, data, where, self.weight, first=self.first, scratch=scratch)
         except CodecError as error:
             raise Unmergeable(f"{self.key} is damaged: {error}") from None
+
+    def sparse(self, data: Bytes, where: Slice) -> Sparse | None:
+        """weight x delta, where it has few numbers; see Decoder. Raises Unmergeable."""
+        try:
+            found = self.decoder.sparse(data, where)
+        except CodecError as error:
+            raise Unmergeable(f"{self.key} is damaged: {error}") from None
+        return found and (found[0], found[1] * self.weight)
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,3 +223,9 @@ def share_of(step: Reader, where: Slice, part: Slice) -> tuple[int, int]:
     """(begin, end) of what belongs to a part of a slice within the slice's bytes for a step."""
     (start, _), (begin, end) = place_of(step, where), place_of(step, part)
     return begin - start, end - start
+
+
+def shares_of(steps: Sequence[Reader], data: Sequence[Bytes], where: Slice, part: Slice) -> list[Bytes]:
+    """What belongs to a part of a slice of what was read of the slice for each step."""
+    places = [share_of(step, where, part) for step in steps]
+    return [block[begin:end] for block, (begin, end) in zip(data, places, strict=True)]

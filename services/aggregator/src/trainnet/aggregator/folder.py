@@ -11,7 +11,8 @@ from trainnet.aggregator.fold import AddBase, AddPartial, AddTerm, Advance, Clea
 from trainnet.aggregator.kernels import Acc, Bytes, Scratch
 from trainnet.aggregator.layout import Slice
 from trainnet.aggregator.rows import RowBlocks
-from trainnet.aggregator.rules.coordinate import combine
+from trainnet.aggregator.rules.coordinate import combine, middle
+from trainnet.aggregator.sparse_rows import blocks, sparse_rows
 
 
 class Folder:
@@ -47,5 +48,18 @@ class Folder:
 
     def combine(self, step: Combine, data: Sequence[Bytes], where: Slice) -> None:
         """Makes the total of what was read for each of the step's terms."""
-        for begin, rows in self._blocks.of(step.rows, data, where):
-            combine(rows, step.drop, self.total[begin : begin + rows.shape[1]])
+        left_out = middle(len(step.rows), step.drop).start
+        for block, parts in blocks(step.terms, data, where):
+            begin = block.first - where.first
+            total = self.total[begin : begin + block.count]
+            sparse = sparse_rows(step.rows, parts, block)
+            if sparse is None:
+                for first, rows in self._blocks.of(step.rows, parts, block):
+                    combine(rows, step.drop, total[first : first + rows.shape[1]])
+                continue
+            # Where no more rows have a number than are left out at both ends each, all that is kept are zeros.
+            total[:] = 0.0
+            for columns, rows in sparse.columns_of_more(left_out):
+                found = np.empty(len(columns))
+                combine(rows, step.drop, found)
+                total[columns] = found

@@ -17,7 +17,19 @@ import numpy as np
 
 from trainnet.aggregator import copies
 from trainnet.aggregator.errors import Cancelled
-from trainnet.aggregator.fold import AddBase, AddTerm, Advance, Combine, Reader, Step, read_of, readers, reads, share_of
+from trainnet.aggregator.fold import (
+    AddBase,
+    AddTerm,
+    Advance,
+    Combine,
+    Reader,
+    Step,
+    read_of,
+    readers,
+    reads,
+    share_of,
+    shares_of,
+)
 from trainnet.aggregator.folder import Folder
 from trainnet.aggregator.kernels import Bytes
 from trainnet.aggregator.layout import Slice
@@ -60,9 +72,7 @@ class _Team:
     def combine(self, step: Combine, data: Sequence[Bytes], where: Slice) -> None:
         calls: list[Callable[[], None]] = []
         for folder, part in zip(self._folders, where.split(self._threads), strict=False):
-            shares = [share_of(term, where, part) for term in step.terms]
-            found = [block[begin:end] for block, (begin, end) in zip(data, shares, strict=True)]
-            calls.append(partial(folder.combine, step, found, part))
+            calls.append(partial(folder.combine, step, shares_of(step.terms, data, where, part), part))
         self._all(calls)
 
     def rounded(self, data: Bytes, where: Slice) -> list[memoryview]:

@@ -6,9 +6,11 @@ import math
 from collections.abc import Iterable
 from typing import Protocol
 
+import numpy as np
+
 from trainnet.aggregator import kernels
 from trainnet.aggregator.codecs.places import Places
-from trainnet.aggregator.codecs.records import Matrix, Records
+from trainnet.aggregator.codecs.records import Matrix, Records, Sparse
 from trainnet.aggregator.kernels import Acc, Bytes, Scratch
 from trainnet.aggregator.layout import Piece, Slice
 from trainnet.runtime.tensors import TensorInfo
@@ -39,6 +41,10 @@ class Decoder(Protocol):
     def sum_of_squares(self, data: Bytes, where: Slice, scratch: Scratch) -> float:
         """Of the slice's floating-point numbers, in fp64; NaN if one of them is NaN or infinite. Raises CodecError."""
 
+    def sparse(self, data: Bytes, where: Slice) -> Sparse | None:
+        """The slice's numbers where nearly all are 0, places being counted from its first element; None where they are
+        not, whatever the numbers. Raises CodecError."""
+
 
 class AsItIs:
     """FP32: the base's tensors in the base's dtypes."""
@@ -60,6 +66,9 @@ class AsItIs:
 
     def sum_of_squares(self, data: Bytes, where: Slice, scratch: Scratch) -> float:
         return kernels.sum_of_squares(data, where, scratch)
+
+    def sparse(self, data: Bytes, where: Slice) -> None:
+        return None
 
 
 class Converted:
@@ -89,6 +98,19 @@ class Converted:
             total += self._records.sum_of_squares(rows, skip, end - begin, scratch)
         # fp32 squared is finite in fp64, so what is infinite was infinite.
         return total if math.isfinite(total) or self._records is None else math.nan
+
+    def sparse(self, data: Bytes, where: Slice) -> Sparse | None:
+        if self._records is None or self._plain(where).pieces:
+            return None
+        every: list[Sparse] = []
+        for begin, end, rows, skip in self._stored(data, where):
+            found = self._records.sparse(rows, skip, end - begin)
+            if found is None:
+                return None
+            every.append((found[0] + begin, found[1]))
+        if len(every) == 1:
+            return every[0]
+        return np.concatenate([places for places, _ in every]), np.concatenate([numbers for _, numbers in every])
 
     def _plain(self, where: Slice) -> Slice:
         """What of a slice is no records, as a slice of the bytes at its place."""

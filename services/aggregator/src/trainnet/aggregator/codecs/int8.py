@@ -44,6 +44,9 @@ class Int8:
             begin += len(found)
         return total
 
+    def sparse(self, records: Matrix, skip: int, count: int) -> None:
+        return None
+
     def _step(self, scratch: Scratch) -> int:
         """Records at a time."""
         return max(1, len(scratch.doubles) // self.elements)

@@ -12,6 +12,11 @@ from trainnet.aggregator.kernels import Acc, Scratch
 Matrix = NDArray[np.uint8]
 """Records below each other, a row each."""
 
+Places = NDArray[np.int64]
+
+Sparse = tuple[Places, NDArray[np.float64]]
+"""Rising places, and the numbers there; all others are 0."""
+
 
 class CodecError(Exception):
     """Records that mean nothing; the message says why. An update that has them is not accepted."""
@@ -34,6 +39,11 @@ class Records(Protocol):
 
     def sum_of_squares(self, records: Matrix, skip: int, count: int, scratch: Scratch) -> float:
         """Of `count` numbers from `skip` on, in fp64; NaN or infinite where one of them is. Raises CodecError."""
+
+    def sparse(self, records: Matrix, skip: int, count: int) -> Sparse | None:
+        """Of `count` numbers from `skip` on, places being counted from there; None where records have a number for each
+        place. Raises CodecError."""
+        ...
 
 
 def widened(bits: NDArray[np.uint16]) -> NDArray[np.float32]:

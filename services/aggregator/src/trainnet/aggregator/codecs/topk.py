@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trainnet.aggregator.codecs.records import CodecError, Matrix, check_magnitudes, widened
+from trainnet.aggregator.codecs.records import CodecError, Matrix, Sparse, check_magnitudes, widened
 from trainnet.aggregator.kernels import Acc, Scratch
 
 _AT_ONCE = 256
 """Records unpacked at a time: their bits take a byte each."""
+
+_SPARSE = 16
+"""A number of so many, and no more, is sparse: a place and its number take four times the room of the number."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +52,7 @@ class TopK:
         if first:
             # Sums of sparse terms begin at +0.0: adding a zero then changes nothing, whatever its sign.
             acc[:] = 0.0
-        for row in range(0, len(records), _AT_ONCE):
-            places, values = self._decoded(records[row : row + _AT_ONCE])
-            places += row * self.elements - skip
-            inside = (places >= 0) & (places < len(acc))
-            if not inside.all():
-                places, values = places[inside], values[inside]
+        for places, values in self._within(records, skip, len(acc)):
             acc[places] += np.multiply(values, weight, dtype=np.float64)
 
     def sum_of_squares(self, records: Matrix, skip: int, count: int, scratch: Scratch) -> float:
@@ -68,6 +67,26 @@ class TopK:
             found = values[(places >= 0) & (places < count)].astype(np.float64)
             total += float(np.add.reduce(found * found))
         return total
+
+    def sparse(self, records: Matrix, skip: int, count: int) -> Sparse | None:
+        if self.keep * _SPARSE > self.elements:
+            return None
+        found = list(self._within(records, skip, count))
+        places = np.concatenate([places for places, _ in found] or [np.zeros(0, np.int64)])
+        values = np.concatenate([values for _, values in found] or [np.zeros(0, np.float32)])
+        return places, values.astype(np.float64)
+
+    def _within(
+        self, records: Matrix, skip: int, count: int
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+        """Places of `count` numbers from `skip` on, counted from there, and the numbers there."""
+        for row in range(0, len(records), _AT_ONCE):
+            places, values = self._decoded(records[row : row + _AT_ONCE])
+            places += row * self.elements - skip
+            inside = (places >= 0) & (places < count)
+            if not inside.all():
+                places, values = places[inside], values[inside]
+            yield places, values
 
     def _levels(self, records: Matrix) -> NDArray[np.uint16]:
         return np.ascontiguousarray(records[:, :4]).view("<u2")
