@@ -74,7 +74,7 @@ def test_killed_in_the_middle_and_done_again(
 ) -> None:
     base, terms = large.base(), [Term(shard=i, update=large.update(i), weight=1.0 + i) for i in range(4)]
     work = MergeWork(groups=[Group(terms=terms)], base=base, key=large.key())
-    with subprocess.Popen(child(weed, work, stop_after=12), stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(child(weed, work, stop_after=7), stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "in the middle\n"
         process.kill()

@@ -73,9 +73,9 @@ def test_objects_are_not_all_asked_for_at_once() -> None:
 
 
 def test_long_reads_and_other_objects_go_straight_through() -> None:
-    objects = Objects(2, 9_000_000)
-    source = Stretches(objects, {"object-0": 9_000_000}, 3_000_000)
-    for begin in (0, 3_000_000, 6_000_000):
+    objects = Objects(2, 15_000_000)
+    source = Stretches(objects, {"object-0": 15_000_000}, 5_000_000)
+    for begin in (0, 5_000_000, 10_000_000):
         for key, data in objects.data.items():
-            assert read(source, key, begin, begin + 3_000_000) == data[begin : begin + 3_000_000]
+            assert read(source, key, begin, begin + 5_000_000) == data[begin : begin + 5_000_000]
     assert objects.requests == 6

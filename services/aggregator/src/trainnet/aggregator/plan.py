@@ -20,8 +20,12 @@ from trainnet.v1.merge_pb2 import Group, MergeWork, Term
 _STACK = 32 * 1024 * 1024
 """Bytes of small updates that a rule may have in memory side by side."""
 
-_STACKED = 4
+_STACKED = 2
 """Slices that the updates have together where they are side by side; as many are read ahead."""
+
+_LONGER = 2
+"""Slices are so many times as long at most where updates are shorter than the model: a store answers long reads with
+less work, but sums take memory."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,7 @@ class Plan:
         # states of their elements.
         element_bytes = max(8 if len(self.groups) > 1 else 4, self.state.row_bytes if self.state else 0)
         combined = max((len(step.terms) for step in steps if isinstance(step, fold.Combine)), default=0)
-        most = self._side_by_side(combined, slice_bytes) if combined else slice_bytes
+        most = self._side_by_side(combined, slice_bytes) if combined else slice_bytes * min(_LONGER, self._shorter)
         return self._cut(most, most // element_bytes, self.moved)
 
     def compared_slices(self, updates: int, slice_bytes: int) -> list[layout.Slice]:
@@ -81,8 +85,12 @@ class Plan:
 
     def _side_by_side(self, updates: int, slice_bytes: int) -> int:
         """Bytes of a slice of which that many updates are in memory at once, in their codec."""
-        shorter = max(1, self.data_size // max(1, self.decoder.data_size))
-        return min(slice_bytes, shorter * layout.round_down(_STACKED * slice_bytes // updates))
+        return min(slice_bytes, self._shorter * layout.round_down(_STACKED * slice_bytes // updates))
+
+    @property
+    def _shorter(self) -> int:
+        """So many times the bytes of an update are the model's."""
+        return max(1, self.data_size // max(1, self.decoder.data_size))
 
     def _cut(self, most_bytes: int, most_elements: int, moved: frozenset[str]) -> list[layout.Slice]:
         file = self.header.file

@@ -26,7 +26,7 @@ class AggregatorSettings(StoreSettings, LogSettings):
     )
     threads: int = Field(default=2, ge=1, le=256, description="the number of threads that fold a large model")
     slice_bytes: int = Field(
-        default=4 * 1024 * 1024,
+        default=8 * 1024 * 1024,
         ge=64 * 1024,
         le=256 * 1024 * 1024,
         description="the bytes of a model that are folded at a time; a merge holds five of them",

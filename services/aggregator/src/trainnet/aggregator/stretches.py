@@ -18,7 +18,7 @@ from trainnet.aggregator.kernels import Bytes
 
 _ALL_BYTES = 128 << 20
 """Of the stretches that are in memory, one for each object."""
-_LONGEST = 4 << 20
+_LONGEST = 8 << 20
 _WORTH = 2  # reads of a stretch at least; else it is not worth its memory
 
 

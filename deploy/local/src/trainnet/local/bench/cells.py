@@ -3,6 +3,7 @@ this machine does by itself."""
 
 import itertools
 import json
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -96,6 +97,7 @@ def _measure(cell: dict[str, Any], settings: dict[str, str]) -> dict[str, float]
     choice = [f"--{name}={cell[name]}" for name in ("updates", "strategy", "rule", "codec")]
     size = [f"--params={cell['params']}", f"--most-bytes={MOST_BYTES}"]
     work = run("store", *choice, *size, settings=settings)
+    os.sync()  # else what was just stored would be written back while it is merged
     kernel = rates("kernel", *choice)["kernel_bytes_per_s"]
     found = rates("merge", work=work, settings=settings)
     fp32 = 4 * cell["params"] * cell["updates"] / found["merge_s"]

@@ -34,7 +34,7 @@ def main() -> int:
     parser.add_argument("--codec", default="fp32", choices=list(CODECS), help="of kernel and store")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=1.0, help="of kernel")
-    parser.add_argument("--slice-bytes", type=int, default=4 << 20, help="of fold and merge")
+    parser.add_argument("--slice-bytes", type=int, default=8 << 20, help="of fold and merge")
     parser.add_argument("--params", type=int, default=100_000_000, help="of store")
     parser.add_argument("--most-bytes", type=int, default=20_000_000_000, help="to store at most")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of lines for people")
