@@ -29,7 +29,7 @@ class AggregatorSettings(StoreSettings, LogSettings):
         default=8 * 1024 * 1024,
         ge=64 * 1024,
         le=256 * 1024 * 1024,
-        description="the bytes of a model that are folded at a time; a merge holds five of them",
+        description="the bytes of a model that are folded at a time; a merge holds five of them, of short codecs ten",
     )
     checks: int = Field(
         default=4,
