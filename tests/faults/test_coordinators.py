@@ -15,7 +15,8 @@ from trainnet.client import Client, Dataset, Job, JobState
 
 pytestmark = pytest.mark.timeout(300)
 
-TRAINING = Recipe("mlp", rounds=2, shards=2, epochs=120, settings=(("batch_size", 8),))
+# Long: one shard of a round is watched, and a fast core makes ten steps in a millisecond.
+TRAINING = Recipe("mlp", rounds=2, shards=2, epochs=400, settings=(("batch_size", 8),))
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from trainnet.client import Dataset, Job
 
 pytestmark = pytest.mark.timeout(300)
 
-TRAINING = Recipe("mlp", rounds=2, shards=2, epochs=120, settings=(("batch_size", 8),))
+TRAINING = Recipe("mlp", rounds=2, shards=2, epochs=240, settings=(("batch_size", 8),))
 # Updates of 80 MB, so in two parts: an upload takes long enough to be hit.
 LARGE = noop(20_000_000, rounds=1, shards=2)
 

@@ -17,7 +17,7 @@ from trainnet.v1 import worker_pb2
 pytestmark = pytest.mark.timeout(300)
 
 # A second or two of training for each shard: long enough to be hit in the middle.
-TRAINING = Recipe("mlp", rounds=2, shards=3, epochs=120, settings=(("batch_size", 8),))
+TRAINING = Recipe("mlp", rounds=2, shards=3, epochs=240, settings=(("batch_size", 8),))
 
 
 @pytest.fixture(scope="module")

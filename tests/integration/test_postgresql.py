@@ -11,7 +11,7 @@ from tests.support.jobs import Recipe, finish, until_training
 from tests.support.postgres import PostgresServer
 from tests.support.stacks import running
 
-TRAINING = Recipe("mlp", rounds=2, shards=2, epochs=60, settings=(("batch_size", 8),))
+TRAINING = Recipe("mlp", rounds=2, shards=2, epochs=180, settings=(("batch_size", 8),))
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from tests.support.stacks import running
 from tests.support.strike import catch_training
 from trainnet.client import JobState
 
-TRAINING = Recipe("mlp", rounds=3, shards=2, epochs=120, settings=(("batch_size", 8),))
+TRAINING = Recipe("mlp", rounds=3, shards=2, epochs=240, settings=(("batch_size", 8),))
 
 
 @pytest.mark.timeout(240)

@@ -16,7 +16,7 @@ from tests.support.stacks import Stack
 from tests.support.until import until
 from trainnet.local.executables import find
 
-TRAINING = Recipe("mlp", rounds=1, shards=2, epochs=120, settings=(("batch_size", 8),))
+TRAINING = Recipe("mlp", rounds=1, shards=2, epochs=240, settings=(("batch_size", 8),))
 AWAY = "coordinator unreachable, trying again ("
 
 
