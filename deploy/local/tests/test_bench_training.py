@@ -35,7 +35,10 @@ def test_idx_files_become_a_data_set_with_the_official_cut(tmp_path: Path) -> No
     assert table["image"][0].as_py().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("content", [None, b"no gzip", gzip.compress(struct.pack(">II", 0x801, 9))])
+_NO_IMAGES = gzip.compress(struct.pack(">II", 0x801, 9))
+
+
+@pytest.mark.parametrize("content", [None, b"no gzip", _NO_IMAGES], ids=["missing", "no gzip", "no images"])
 def test_without_the_images_a_line_names_their_package(tmp_path: Path, content: bytes | None) -> None:
     if content is not None:
         (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(content)
