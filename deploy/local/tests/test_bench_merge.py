@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from trainnet.aggregator.bench.policies import policy_of
 from trainnet.local.bench import merge, noop, store_rates
 from trainnet.v1.artifact_pb2 import Artifact
 from trainnet.v1.job_pb2 import AttemptTimes, ManifestEntry, Round
+
+MEAN = policy_of("fedavg", "mean", 4)
 
 
 def at(seconds: float) -> Timestamp:
@@ -64,29 +67,31 @@ def test_means_and_the_busiest_worker() -> None:
 
 
 def test_every_byte_is_counted() -> None:
-    moved = merge.traffic(example(), 1_000)
+    moved = merge.traffic(example(), MEAN, 1_000)
     assert (moved.put, moved.got) == (4 * 4_080 + 4_080, 2 * 4_080 + 2 * 4 * 4_080 + 4_080)
 
 
 def test_partial_sums_count_where_shards_are_grouped() -> None:
-    whole, grouped = merge.traffic(example(4), 1_000), merge.traffic(example(2), 1_000)
+    whole, grouped = merge.traffic(example(4), MEAN, 1_000), merge.traffic(example(2), MEAN, 1_000)
     assert grouped.partials == 2 * 8 * 1_000
     assert (grouped.put - whole.put, grouped.got - whole.got) == (16_000, 16_000)
 
 
-def test_what_a_rule_reads_counts() -> None:
+@pytest.mark.parametrize(("rule", "times"), [("krum", 1), ("centered_clipping", 0)])
+def test_what_a_rule_reads_counts(rule: str, times: int) -> None:
     found = example(2)
     for entry, factor in zip(found.manifest, (0.5, 0.0, 0.5, 0.0), strict=True):
         entry.weighing.factor, entry.weighing.norm = factor, 1.0
-    moved = merge.traffic(found, 1_000)
-    assert (moved.updates, moved.compared, moved.folded, moved.partials) == (4 * 4_080, 4 * 4_080, 2 * 4_080, 0)
+    moved = merge.traffic(found, policy_of("fedavg", rule, 4), 1_000)
+    assert (moved.updates, moved.compared) == (4 * 4_080, times * 4 * 4_080)
+    assert (moved.folded, moved.partials) == (2 * 4_080, 0)
 
 
 def test_states_of_an_optimiser_count() -> None:
     found = example()
-    without = merge.traffic(found, 1_000)
+    without = merge.traffic(found, MEAN, 1_000)
     found.base_optimizer_state.size_bytes, found.optimizer_state.size_bytes = 7_000, 8_000
-    moved = merge.traffic(found, 1_000)
+    moved = merge.traffic(found, MEAN, 1_000)
     assert (moved.put - without.put, moved.got - without.got) == (8_000, 7_000)
 
 

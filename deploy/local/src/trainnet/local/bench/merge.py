@@ -10,6 +10,7 @@ from google.protobuf import json_format
 from rich.console import Console
 from rich.table import Table
 
+from trainnet.aggregator.rules.rule import rule_of
 from trainnet.local.bench import noop, store_rates
 from trainnet.local.bench.aggregator import rates, store_settings
 from trainnet.local.bench.jobs import whole_round
@@ -50,16 +51,17 @@ class Traffic:
         return self.readers * self.base + read + self.base + self.partials + self.state_got
 
 
-def traffic(found: job_pb2.Round, params: int) -> Traffic:
+def traffic(found: job_pb2.Round, policy: job_pb2.MergePolicy, params: int) -> Traffic:
     """What a round of noop updates has to move."""
+    rule = rule_of(policy)
     weighed = any(entry.HasField("weighing") for entry in found.manifest)
     grouped = found.group_size > 0 and not weighed
     groups = len({entry.shard // found.group_size for entry in found.manifest}) if grouped else 1
     updates = sum(entry.update.size_bytes for entry in found.manifest)
     return Traffic(
         updates=updates,
-        # Where a rule compares the updates it knows their norms.
-        compared=updates if any(entry.weighing.norm for entry in found.manifest) else 0,
+        # Without buckets; lengths alone are known from the checks.
+        compared=updates if rule is not None and rule.compares else 0,
         folded=sum(entry.update.size_bytes for entry in found.manifest if entry.weighing.factor or not weighed),
         base=found.base.size_bytes,
         merged=found.merged.size_bytes,
@@ -141,7 +143,7 @@ def measure(
             folding = fold_rates(stack, found, job.spec)
     with console.status("the kernel alone"):
         kernel = kernel_bytes_per_s(updates, strategy, rule, codec)
-    moved = traffic(found, params)
+    moved = traffic(found, job.spec.merge, params)
     steps = noop.critical_path(found)
     round_s, making_s = noop.round_seconds(found), noop.making_seconds(found)
     ideal_s = moved.put / alone.put + moved.got / alone.get
