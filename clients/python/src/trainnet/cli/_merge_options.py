@@ -19,7 +19,7 @@ Merge = Annotated[
         metavar="STRATEGY",
         rich_help_panel=_PANEL,
         help="How updates become one model: fedavg, fedavgm, diloco, fedadam, fedyogi, fedadagrad, or robust, which is "
-        "fedavg of --rule centered_clipping in buckets.",
+        "fedavg of --rule centered_clipping in buckets of 2, with norm_clip=3.",
     ),
 ]
 Rule = Annotated[
@@ -46,7 +46,7 @@ Codec = Annotated[
     typer.Option(
         metavar="fp32|bf16|int8|topk",
         rich_help_panel=_PANEL,
-        help="How updates travel: 4, 2, about 1 or about 0.03 bytes for each number.",
+        help="How updates travel: 4, 2, about 1 or about 0.02 bytes for each number.",
     ),
 ]
 CodecSettings = Annotated[
@@ -89,7 +89,7 @@ Quorum = Annotated[
     typer.Option(
         min=1,
         rich_help_panel=_WAITING,
-        help="Accepted updates that suffice once --deadline is over or shards were given up.",
+        help="Accepted updates that suffice once --deadline is over, or once all other shards were given up.",
         show_default="all",
     ),
 ]
@@ -138,7 +138,7 @@ def warn_of_no_protection(job: Job) -> None:
     """A robust rule over few updates bears none that does harm: whoever asked for it would think otherwise."""
     if job.rule_settings.get("byzantine") == 0:
         print(
-            f"note: with {job.buffer or job.quorum} updates {job.rule} is set to bear no harmful one: take at least 5, "
-            "or say --merge-set byzantine=1",
+            f"note: with {job.buffer or job.quorum} updates {job.rule} is set to bear no harmful one: take more "
+            "updates or smaller buckets; docs/merging.md says how many a rule needs",
             file=sys.stderr,
         )

@@ -38,10 +38,10 @@ EXAMPLES = "\n\n".join(
     (
         "Examples:",
         "trainnet train flowers.csv -a mlp --wait",
-        "trainnet train datasets/flowers-7h2k -a mlp --rounds 10 --set learning_rate=0.1 --set hidden=64,32",
+        "trainnet train datasets/flowers-7h2k9m4p -a mlp --rounds 10 --set learning_rate=0.1 --set hidden=64,32",
         "trainnet train reviews.csv -a distilbert --label stars --kind title=ignored --set size=tiny --wait",
         "trainnet train novels.txt -a gpt2 --base ./my-gpt2 --set lora.rank=8 --local-steps 50 --wait",
-        "trainnet train novels.txt -a gpt2 --local-steps 500 --merge diloco --merge-set server_learning_rate=0.5",
+        "trainnet train novels.txt -a gpt2 --rounds 60 --local-steps 50 --keep-optimizer --merge diloco",
         "trainnet train photos.zip -a cnn --shards 25 --merge robust --quorum 20 --deadline 10m --backup-after 2",
     )
 )
@@ -109,7 +109,12 @@ def train(
     pool: Annotated[
         str, typer.Option(metavar="trusted|public", help="Whose machines. public: strangers will see the shards.")
     ] = "trusted",
-    seed: Annotated[int, typer.Option(help="Fixes weights, shuffles and dropout: the same seed, the same model.")] = 0,
+    seed: Annotated[
+        int,
+        typer.Option(
+            help="Fixes weights, cut, samples, shuffles and dropout: where the same updates count, the same model."
+        ),
+    ] = 0,
     holdout: Annotated[float, typer.Option(min=0, max=0.9, help="Share of the rows kept for evaluation.")] = 0.2,
     label: Label = None,
     kind: Kinds = None,

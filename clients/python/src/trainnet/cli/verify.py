@@ -18,7 +18,7 @@ def verify(
     context: typer.Context,
     job: Annotated[str, typer.Argument(metavar="JOB", help="Its name, with or without `jobs/`.")],
     round: Annotated[  # noqa: A002 - it names the option
-        int | None, typer.Option(min=1, help="Only this round.", show_default="every merged one")
+        int | None, typer.Option(min=1, help="Only this round.", show_default="every merged one that is kept")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -43,7 +43,7 @@ def verify(
     if "ok" not in outcomes:
         raise VerifyUnavailable(
             f"{found.name}: nothing is left to verify",
-            hint="start the coordinator with a larger --keep-rounds to keep more",
+            hint="`trainnet up --keep-rounds` (TRAINNET_KEEP_ROUNDS of the coordinator) keeps more",
         )
 
 

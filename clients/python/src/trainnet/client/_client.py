@@ -220,14 +220,15 @@ class Client:
         `merge` is how the updates of a round become one model: `fedavg`, `fedavgm`, `diloco`, `fedadam`, `fedyogi`,
         `fedadagrad`, or the preset `robust`; `rule` is what they become before that: `mean`, or `median`,
         `trimmed_mean`, `krum`, `geometric_median` or `centered_clipping`, which bear harmful ones. `merge_settings` are
-        the numbers of both where they differ from the defaults, which docs/merging.md lists.
+        the numbers of both where they differ from the defaults, which docs/merging.md lists. An update longer than
+        `max_update_norm` is rejected (0: 1000 on the public pool, no bound on the trusted one).
         `codec` is how updates travel: `fp32`, `bf16`, `int8` or `topk`, with its `codec_settings`; `base_codec` is how
         the weights travel to the workers from the second round on: `fp32`, or `bf16` for half the bytes. A round trains
-        `sample` shards (all where None), and closes with `quorum` accepted ones once `deadline` (seconds) is over or
-        shards were given up; a shard that takes `backup_after` times the median goes to a second worker too. With a
-        `buffer` a round closes with that many updates instead, and what comes later counts in a later round, the staler
-        the less, up to `max_staleness` rounds (10 where None). With `keep_optimizer` workers keep the state of their
-        optimiser from round to round.
+        `sample` shards (all where None), and closes with `quorum` accepted ones once `deadline` (seconds) is over, or
+        once all other shards were given up; a shard that takes `backup_after` times the median goes to a second worker
+        too. With a `buffer` a round closes with that many updates instead, and what comes later counts in a later
+        round, the staler the less, up to `max_staleness` rounds (10 where None). With `keep_optimizer` workers keep the
+        state of their optimiser from round to round.
         `pool="public"` lets strangers' workers see the shards. A `request_id` of one's own makes a repeat
         answer the same job. `progress` is told of the upload, `watch` sees the data set while it is
         prepared. What can be told wrong is told before anything is uploaded: InvalidArgument names the

@@ -106,7 +106,7 @@ class JobFacts:
 
     @property
     def quorum(self) -> int:
-        """Accepted updates that suffice once the deadline is over or shards were given up."""
+        """Accepted updates that suffice once the deadline is over, or once all other shards were given up."""
         return self._message.spec.participation.quorum or self.sample
 
     @property

@@ -186,7 +186,7 @@ class Jobs:
 def _collected(name: str) -> VerifyUnavailable:
     return VerifyUnavailable(
         f"{name} is not verifiable any more: its updates are collected",
-        hint="the newest rounds are kept; start the coordinator with a larger --keep-rounds to keep more",
+        hint="the newest are kept; `trainnet up --keep-rounds` (TRAINNET_KEEP_ROUNDS of the coordinator) keeps more",
     )
 
 

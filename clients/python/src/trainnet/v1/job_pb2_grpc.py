@@ -141,7 +141,7 @@ class JobServiceServicer:
     def GetRound(self, request, context):
         """Reads one round with its manifest and, where they are still kept, downloads for its base, its accepted
         updates, its merged weights, and the optimiser's states before and after: all that an independent recompute
-        needs. Codes: NOT_FOUND.
+        needs, and for copies of weights. Codes: NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -63,7 +63,7 @@ class JobServiceStub:
     GetRound: _grpc.UnaryUnaryMultiCallable[_job_pb2.GetRoundRequest, _job_pb2.GetRoundResponse]
     """Reads one round with its manifest and, where they are still kept, downloads for its base, its accepted
     updates, its merged weights, and the optimiser's states before and after: all that an independent recompute
-    needs. Codes: NOT_FOUND.
+    needs, and for copies of weights. Codes: NOT_FOUND.
     """
 
 @_typing.type_check_only
@@ -101,7 +101,7 @@ class JobServiceAsyncStub(JobServiceStub):
     GetRound: _aio.UnaryUnaryMultiCallable[_job_pb2.GetRoundRequest, _job_pb2.GetRoundResponse]  # type: ignore[assignment]
     """Reads one round with its manifest and, where they are still kept, downloads for its base, its accepted
     updates, its merged weights, and the optimiser's states before and after: all that an independent recompute
-    needs. Codes: NOT_FOUND.
+    needs, and for copies of weights. Codes: NOT_FOUND.
     """
 
 class JobServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -184,7 +184,7 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_job_pb2.GetRoundResponse, _abc.Awaitable[_job_pb2.GetRoundResponse]]:
         """Reads one round with its manifest and, where they are still kept, downloads for its base, its accepted
         updates, its merged weights, and the optimiser's states before and after: all that an independent recompute
-        needs. Codes: NOT_FOUND.
+        needs, and for copies of weights. Codes: NOT_FOUND.
         """
 
 def add_JobServiceServicer_to_server(servicer: JobServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

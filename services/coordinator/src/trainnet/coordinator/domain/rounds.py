@@ -35,8 +35,9 @@ class Close:
 
 
 def decide_close(standing: Standing) -> Close:
-    """It waits for every shard that nobody gave up, until its deadline; from then on, and with shards given up, its
-    quorum suffices. With a buffer it closes as soon as that is full. It fails once that many are out of reach."""
+    """It waits for every shard that nobody gave up, until its deadline; from then on, and where all others were
+    given up, its quorum suffices. With a buffer it closes as soon as that is full. It fails once that many are out of
+    reach."""
     shards, accepted, given_up = standing.shards, standing.accepted, standing.given_up
     quorum = standing.buffer or standing.quorum or shards
     if shards - given_up < quorum:

@@ -1,5 +1,5 @@
-"""How an open round ends: with its last shard, with its quorum once the deadline is over or shards were given up, or
-not at all. Whoever calls has locked the round's row: of several who find the same, one decides."""
+"""How an open round ends: with its last shard, with its quorum once the deadline is over or all other shards
+were given up, or not at all. Whoever calls has locked the round's row: of several who find the same, one decides."""
 
 import json
 from collections.abc import Sequence

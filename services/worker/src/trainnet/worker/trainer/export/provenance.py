@@ -1,4 +1,4 @@
-"""Where a model comes from, for programs: every merged round with its updates, and their hashes."""
+"""Where a model comes from, for programs: its newest merged rounds with their updates, and their hashes."""
 
 from __future__ import annotations
 
