@@ -62,12 +62,15 @@ class Output:
         whole, part = hashlib.sha256(), hashlib.sha256()
         parts: list[bytes] = []
         buffer = memoryview(bytearray(min(_COMPARE_BYTES, self._size)))
-        for offset in range(0, self._size, _COMPARE_BYTES):
-            view = buffer[: min(_COMPARE_BYTES, self._size - offset)]
+        offset = 0
+        while offset < self._size:
+            to_part_end = self._part_size - offset % self._part_size
+            view = buffer[: min(_COMPARE_BYTES, to_part_end, self._size - offset)]
             self._store.read_into(self._key, offset, view)
             whole.update(view)
             part.update(view)
-            if (offset + len(view)) % self._part_size == 0 or offset + len(view) == self._size:
+            offset += len(view)
+            if offset % self._part_size == 0 or offset == self._size:
                 parts.append(part.digest())
                 part = hashlib.sha256()
         if whole.hexdigest() != sha256:
