@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from trainnet.aggregator.codecs.records import CodecError, Matrix, Sparse, check_magnitudes, widened
 from trainnet.aggregator.kernels import Acc, Scratch
 
-_AT_ONCE = 256
-"""Records unpacked at a time: their bits take a byte each."""
+_AT_ONCE, _NUMBERS = 256, 1 << 20
+"""Records unpacked at a time, and the numbers of the model that they stand for at most: their bits take a byte each, a
+number that is kept some thirty bytes."""
 
 _SPARSE = 16
 """A number of so many, and no more, is sparse: a place and its number take four times the room of the number."""
@@ -48,6 +49,10 @@ class TopK:
     def nbytes(self) -> int:
         return self._sections[2]
 
+    @property
+    def _at_once(self) -> int:
+        return max(1, min(_AT_ONCE, _NUMBERS // self.elements))
+
     def add(self, acc: Acc, records: Matrix, skip: int, weight: float, *, first: bool, scratch: Scratch) -> None:
         if first:
             # Sums of sparse terms begin at +0.0: adding a zero then changes nothing, whatever its sign.
@@ -58,8 +63,8 @@ class TopK:
     def sum_of_squares(self, records: Matrix, skip: int, count: int, scratch: Scratch) -> float:
         check_magnitudes(self._levels(records), "a chunk's magnitude")
         total = 0.0
-        for row in range(0, len(records), _AT_ONCE):
-            places, values = self._decoded(records[row : row + _AT_ONCE])
+        for row in range(0, len(records), self._at_once):
+            places, values = self._decoded(records[row : row + self._at_once])
             rows = places.reshape(-1, self.keep)
             if self.keep > 1 and int((rows[:, 1:] - rows[:, :-1]).min(initial=1)) < 1:
                 raise CodecError("the places of a chunk's numbers do not rise")
@@ -80,8 +85,8 @@ class TopK:
         self, records: Matrix, skip: int, count: int
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
         """Places of `count` numbers from `skip` on, counted from there, and the numbers there."""
-        for row in range(0, len(records), _AT_ONCE):
-            places, values = self._decoded(records[row : row + _AT_ONCE])
+        for row in range(0, len(records), self._at_once):
+            places, values = self._decoded(records[row : row + self._at_once])
             places += row * self.elements - skip
             inside = (places >= 0) & (places < count)
             if not inside.all():
