@@ -16,6 +16,7 @@ from trainnet.aggregator.errors import Unmergeable
 from trainnet.aggregator.rules import gram as grams
 from trainnet.aggregator.rules.buckets import buckets_of
 from trainnet.aggregator.rules.coordinate import combine
+from trainnet.aggregator.rules.geometric_median import geometric_median
 from trainnet.aggregator.rules.gram import Gram
 from trainnet.aggregator.rules.rule import rule_of
 from trainnet.aggregator.rules.weigh import Compare, check_told, weigh
@@ -281,3 +282,14 @@ def test_updates_whose_length_is_no_number_count_for_nothing() -> None:
         told = weighings(vectors, robust(rule, 1))
         assert (told[2].factor, told[2].norm) == (0.0, grams.TOO_LONG)
         assert all(np.isfinite([item.factor, item.norm]).all() for item in told)
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 10_000), buckets=st.integers(1, 3))
+def test_buckets_whose_members_cancel(seed: int, buckets: int) -> None:
+    rng = np.random.default_rng(seed)
+    pairs = rng.standard_normal((2 * buckets, 40))
+    vectors = np.concatenate([pairs, -pairs[:buckets] - pairs[buckets:]])
+    gram = grams.combined(vectors @ vectors.T, np.tile(np.eye(buckets), 3) / 3)
+    assert np.isfinite(grams.norms(gram)).all()
+    assert np.isfinite(geometric_median(gram, 8)).all()

@@ -159,7 +159,7 @@ class Rule:
         shares, buckets = self._shares(clips), np.array([entry.weighing.bucket for entry in self.entries])
         into = (buckets == np.arange(buckets.max() + 1)[:, None]) * shares
         seen = into @ gram @ into.T
-        typical = float(np.median(np.sqrt(np.diagonal(seen))))
+        typical = float(np.median(_lengths(seen)))
         told = np.array([entry.weighing.factor for entry in self.entries])
         if self.policy.rule == job_pb2.AGGREGATION_RULE_KRUM:
             return self._wrong_choice(seen, shares, buckets, known)
@@ -213,8 +213,13 @@ def _apart(seen: Doubles, counts: Doubles) -> Doubles:
     return np.asarray(np.sqrt(np.maximum(squares, 0.0)))
 
 
+def _lengths(seen: Doubles) -> Doubles:
+    """Of each row. The square of one whose members cancelled may have come out a little below 0."""
+    return np.asarray(np.sqrt(np.maximum(np.diagonal(seen), 0.0)))
+
+
 def _median_point(seen: Doubles, policy: MergePolicy) -> Doubles:
-    lengths = np.sqrt(np.diagonal(seen))
+    lengths = _lengths(seen)
     typical = float(np.median(lengths))
     counts = np.array([typical / length if length > typical else 1.0 for length in lengths]) / len(seen)
     for _ in range(policy.iterations if typical > 0 else 0):

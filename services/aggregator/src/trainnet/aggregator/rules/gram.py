@@ -31,8 +31,8 @@ def bounded(products: Gram) -> tuple[Gram, NDArray[np.bool_]]:
 
 
 def norms(gram: Gram) -> Vector:
-    """L2 length of each vector."""
-    return np.sqrt(np.diagonal(gram))
+    """L2 length of each vector. Of vectors that cancelled each other the square may come out a little below 0."""
+    return np.sqrt(np.maximum(np.diagonal(gram), 0.0))
 
 
 def combined(gram: Gram, shares: NDArray[np.float64]) -> Gram:
